@@ -1,0 +1,1 @@
+"""Single effects that may be repeated."""

@@ -1,0 +1,1 @@
+"""The outside, one party a package, and our books in SQL."""

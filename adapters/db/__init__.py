@@ -1,0 +1,1 @@
+"""Our books in PostgreSQL."""

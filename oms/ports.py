@@ -1,0 +1,200 @@
+"""The outside parties, as this system needs them. One `Protocol` a party; `workers` wires adapters.
+
+Every method may be called again with the same key and then has one effect. All of them raise
+`oms.errors.Unreachable` (nothing was done), `BadRequest` (nothing was done, and never will be)
+or `OutcomeUnknown` (it may have been done); a refusal is a value.
+"""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Message(BaseModel):
+    """A frozen value that crosses a boundary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- payment providers ----------------------------------------------------------------------
+
+
+class Approved(Message):
+    """The provider did it.
+
+    `provider_reference` is the provider's own id of the effect (an authorisation's is what later
+    captures and voids name). `capture_before` is set on authorisations that end.
+    """
+
+    kind: Literal["approved"] = "approved"
+    provider_reference: str
+    capture_before: datetime | None = None
+
+
+class Declined(Message):
+    """The provider refused for good, e.g. `card_declined`, `insufficient_funds`."""
+
+    kind: Literal["declined"] = "declined"
+    reason: str
+
+
+class Pending(Message):
+    """The provider took it and will decide later, by webhook or look-up."""
+
+    kind: Literal["pending"] = "pending"
+
+
+class NotFound(Message):
+    """A look-up's answer: nothing was ever done under this key."""
+
+    kind: Literal["not_found"] = "not_found"
+
+
+PaymentResult = Annotated[Approved | Declined | Pending, Field(discriminator="kind")]
+LookupResult = Annotated[Approved | Declined | Pending | NotFound, Field(discriminator="kind")]
+
+
+class ProviderPromises(Message):
+    """What a provider promises about keys.
+
+    `key_lifetime`: how long a repeated key is recognised; `replays_result`: a repeated key
+    answers as the first time; `looks_up_by_key`: it can tell what became of a key.
+    """
+
+    key_lifetime: timedelta
+    replays_result: bool
+    looks_up_by_key: bool
+
+
+class PaymentProvider(Protocol):
+    """Moves money. Amounts are minor units of `currency`, at least 1; `reference` is the order."""
+
+    @property
+    def promises(self) -> ProviderPromises: ...
+
+    async def authorise(
+        self, *, key: str, reference: str, amount_minor: int, currency: str, token: str
+    ) -> PaymentResult: ...
+
+    async def capture(
+        self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
+    ) -> PaymentResult: ...
+
+    async def void(
+        self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
+    ) -> PaymentResult: ...
+
+    async def refund(
+        self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
+    ) -> PaymentResult: ...
+
+    async def lookup(self, *, key: str) -> LookupResult: ...
+
+
+# --- carriers -------------------------------------------------------------------------------
+
+
+class Place(Message):
+    """An address as a carrier needs it. Personal data: never log it."""
+
+    name: str
+    line1: str | None = None
+    line2: str | None = None
+    city: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    country: str
+
+
+class LabelRequest(Message):
+    """One parcel. `key` is `{shipment}:label:{attempt}`; `weight_g` grams, at least 1."""
+
+    key: str
+    reference: str
+    shipment: str
+    fulfillment_order: str
+    location: str
+    sender: Place
+    recipient: Place
+    weight_g: int = Field(ge=1)
+
+
+class LabelBought(Message):
+    carrier: str
+    tracking_number: str
+    tracking_url: str | None = None
+
+
+CARRIER_STATUSES = (
+    "label_created",
+    "handed_over",
+    "in_transit",
+    "out_for_delivery",
+    "available_for_pickup",
+    "delivered",
+    "attempt_failed",
+    "returned_to_sender",
+    "lost",
+    "damaged",
+)
+
+
+class Scan(Message):
+    """A carrier's event. `event_id` is the carrier's own; `status` one of `CARRIER_STATUSES`."""
+
+    event_id: str
+    status: str
+    at: datetime
+
+
+class Carrier(Protocol):
+    async def buy_label(self, request: LabelRequest) -> LabelBought: ...
+
+    async def lookup(self, *, tracking_number: str) -> list[Scan]:
+        """All scans so far, oldest first."""
+        ...
+
+
+# --- nodes ----------------------------------------------------------------------------------
+
+
+class OfferLine(Message):
+    line: int
+    sku: str
+    quantity: int = Field(ge=1)
+
+
+class Offer(Message):
+    """Work for one location. `fulfillment_order` is also the key."""
+
+    fulfillment_order: str
+    reference: str
+    location: str
+    method: Literal["home", "store_pickup"]
+    lines: tuple[OfferLine, ...]
+
+
+class CancelWork(Message):
+    """Ask a node to stop. Without `lines`: all of it. The answer comes later, as a fact."""
+
+    key: str
+    fulfillment_order: str
+    reference: str
+    location: str
+    lines: tuple[OfferLine, ...] | None = None
+
+
+class FulfillmentNode(Protocol):
+    async def offer(self, offer: Offer) -> None: ...
+
+    async def cancel(self, request: CancelWork) -> None: ...
+
+
+# --- people ---------------------------------------------------------------------------------
+
+
+class Notifier(Protocol):
+    """Tells the customer. `message` names what happened; the adapter reads the address itself."""
+
+    async def tell(self, *, key: str, order: str, message: str) -> None: ...
