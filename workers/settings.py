@@ -1,0 +1,103 @@
+"""Every setting of the product, read from the environment as ``OMS_<NAME>``.
+
+Where Temporal lives is not here: ``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE`` and
+``TEMPORAL_API_KEY`` are Temporal's own and are read by ``temporalio.envconfig``.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[int, Field(ge=0, le=365)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What a process needs to know before it starts. All durations are in seconds or days."""
+
+    model_config = SettingsConfigDict(env_prefix="OMS_", frozen=True, env_ignore_empty=True)
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql+psycopg:///oms"), description="PostgreSQL, as SQLAlchemy spells it."
+    )
+    task_queue: str = Field("oms", description="The Temporal task queue of our workers.")
+    api_host: str = Field("127.0.0.1", description="The address the API listens on.")
+    api_port: Port = Field(8080, description="The port the API listens on.")
+    api_url: str = Field("http://127.0.0.1:8080", description="Where others reach the API.")
+    simulator_url: str = Field(
+        "http://127.0.0.1:8090", description="Where the pretend outside world listens."
+    )
+
+    grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        900, description="How long an order may still be changed freely before it is routed."
+    )
+    reservation_seconds: Seconds = Field(
+        1800, description="How long stock is held for an order that is not paid yet."
+    )
+    node_answer_seconds: Seconds = Field(
+        3600, description="How long a location may take to accept or reject its work."
+    )
+    pick_seconds: Seconds = Field(
+        86_400,
+        description="How long accepted work may stay unpacked before somebody looks.",
+    )
+    pickup_seconds: Seconds = Field(
+        604_800, description="How long goods wait in the store for the customer who collects."
+    )
+    silent_seconds: Seconds = Field(
+        86_400, description="How long a parcel may send no scan before its carrier is asked."
+    )
+    payment_poll_seconds: Seconds = Field(
+        60, description="How often an unknown payment outcome is looked up."
+    )
+    heal_seconds: Seconds = Field(
+        60, description="How often a step parked by an outage tries again by itself."
+    )
+    provider_timeout_seconds: Seconds = Field(
+        10, description="How long one call to a payment provider, carrier or node may take."
+    )
+    promise_days_home: Days = Field(3, description="Days promised for a delivery at home.")
+    promise_days_pickup: Days = Field(1, description="Days promised for collection in a store.")
+
+    webhook_secrets_payments: SecretStr | None = Field(
+        None, description="`whsec_…` that payment providers sign with."
+    )
+    webhook_secrets_carriers: SecretStr | None = Field(
+        None, description="`whsec_…` that carriers sign with."
+    )
+    webhook_secrets_nodes: SecretStr | None = Field(
+        None, description="`whsec_…` that locations sign with."
+    )
+
+    postal_table: Path | None = Field(
+        None, description="CSV with `country,postal_code,latitude,longitude`; unset: our own."
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="`auto` is pretty in a terminal and JSON elsewhere."
+    )
+    home: Path = Field(
+        Path(".oms"), description="Where the embedded stack keeps its state, data and logs."
+    )
+
+
+EMBEDDED = {
+    "OMS_GRACE_SECONDS": "2",
+    "OMS_NODE_ANSWER_SECONDS": "10",
+    "OMS_RESERVATION_SECONDS": "60",
+    "OMS_PICK_SECONDS": "600",
+    "OMS_PICKUP_SECONDS": "3600",
+    "OMS_SILENT_SECONDS": "60",
+    "OMS_PAYMENT_POLL_SECONDS": "5",
+    "OMS_HEAL_SECONDS": "5",
+}
+"""What the embedded stack sets unless the environment says otherwise: days become seconds."""
+
+
+@lru_cache
+def settings() -> Settings:
+    """Read the environment once; a process does not change its mind about its settings."""
+    return Settings()
