@@ -1,0 +1,675 @@
+"""The books: every table, its constraints, and what each column means.
+
+Quantities are units, money is integer minor units, times are UTC with a zone. Ledgers
+(`stock_movements`, `payment_entries`' amounts, `events`) only grow. The order row is locked before any
+other row of the order; stock rows are locked last, sorted by (sku, location).
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BYTEA, JSONB, TEXT
+from sqlmodel import Field, SQLModel
+
+
+def _when(*, nullable: bool = True) -> Any:
+    return Column(DateTime(timezone=True), nullable=nullable)
+
+
+def _json(*, nullable: bool = False) -> Any:
+    return Column(JSONB, nullable=nullable)
+
+
+def _texts() -> Any:
+    return Column(ARRAY(TEXT), nullable=False, server_default=text("'{}'"))
+
+
+def _order(*, primary_key: bool = False, nullable: bool = False, index: bool = False) -> Any:
+    return Column(
+        TEXT,
+        ForeignKey("orders.number"),
+        primary_key=primary_key,
+        nullable=nullable,
+        index=index,
+    )
+
+
+# --- master data ----------------------------------------------------------------------------
+
+
+class ChannelRow(SQLModel, table=True):
+    """Where orders come from."""
+
+    __tablename__ = "channels"
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    name: str
+    active: bool = True
+    version: int = 1
+
+
+class ProductRow(SQLModel, table=True):
+    """An article. `weight_g` grams, `dimensions_mm` length, width, height."""
+
+    __tablename__ = "products"
+    sku: str = Field(sa_column=Column(TEXT, primary_key=True))
+    name: str
+    gtin: str | None = None
+    weight_g: int | None = None
+    dimensions_mm: list[int] | None = Field(default=None, sa_column=Column(ARRAY(Integer)))
+    tags: list[str] = Field(sa_column=_texts())
+    sellable: bool = True
+    image_url: str | None = None
+    version: int = 1
+
+
+class LocationRow(SQLModel, table=True):
+    """A place that holds stock. `channels` is `{*}` for all; hours and cut-off are local time."""
+
+    __tablename__ = "locations"
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    name: str
+    kind: str
+    address: dict[str, Any] = Field(sa_column=_json())
+    country: str
+    latitude: float | None = None
+    longitude: float | None = None
+    time_zone: str = "UTC"
+    cutoff: str | None = None
+    opening_hours: dict[str, Any] | None = Field(default=None, sa_column=_json(nullable=True))
+    serves: list[str] = Field(sa_column=_texts())
+    channels: list[str] = Field(sa_column=_texts())
+    groups: list[str] = Field(sa_column=_texts())
+    daily_capacity: int | None = None
+    handling_minor: int = 0
+    currency: str | None = None
+    active: bool = True
+    version: int = 1
+
+
+class RuleSetRow(SQLModel, table=True):
+    """A version of a routing rule set, kept as data. At most one version of all is active."""
+
+    __tablename__ = "rule_sets"
+    __table_args__ = (
+        Index("one_active_rule_set", "active", unique=True, postgresql_where=text("active")),
+    )
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    version: int = Field(primary_key=True)
+    document: dict[str, Any] = Field(sa_column=_json())
+    active: bool = False
+    created_at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A credential, kept as the SHA-256 of the key. `channels`/`locations` `{*}` reach all."""
+
+    __tablename__ = "api_keys"
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    hash: bytes = Field(sa_column=Column(BYTEA, nullable=False, unique=True))
+    role: str
+    channels: list[str] = Field(sa_column=_texts())
+    locations: list[str] = Field(sa_column=_texts())
+    created_at: datetime = Field(sa_column=_when(nullable=False))
+    revoked_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """A claimed request: in flight while `status_code` is null, else its first answer.
+
+    `order_number` is set in the transaction that stores an order, so that a request cut off
+    after it can be finished instead of repeated.
+    """
+
+    __tablename__ = "idempotency_keys"
+    credential: str = Field(sa_column=Column(TEXT, primary_key=True))
+    key: str = Field(sa_column=Column(TEXT, primary_key=True))
+    request_hash: bytes = Field(sa_column=Column(BYTEA, nullable=False))
+    claimed_at: datetime = Field(sa_column=_when(nullable=False))
+    order_number: str | None = None
+    status_code: int | None = None
+    headers: dict[str, str] | None = Field(default=None, sa_column=_json(nullable=True))
+    body: str | None = Field(default=None, sa_column=Column(TEXT))
+
+
+# --- stock ----------------------------------------------------------------------------------
+
+
+class StockLevelRow(SQLModel, table=True):
+    """Units of one SKU at one location. `available = on_hand - reserved - allocated - safety_stock`.
+
+    No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
+    `backordered`: units promised beyond stock, against `backorder_limit`.
+    """
+
+    __tablename__ = "stock_levels"
+    __table_args__ = (
+        CheckConstraint("on_hand >= 0", name="on_hand_not_negative"),
+        CheckConstraint("reserved >= 0", name="reserved_not_negative"),
+        CheckConstraint("allocated >= 0", name="allocated_not_negative"),
+        CheckConstraint("safety_stock >= 0", name="safety_stock_not_negative"),
+        CheckConstraint("incoming >= 0", name="incoming_not_negative"),
+        CheckConstraint("damaged >= 0", name="damaged_not_negative"),
+        CheckConstraint("backordered >= 0", name="backordered_not_negative"),
+    )
+    sku: str = Field(sa_column=Column(TEXT, ForeignKey("products.sku"), primary_key=True))
+    location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), primary_key=True))
+    on_hand: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    reserved: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    allocated: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    safety_stock: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    incoming: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    damaged: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    backordered: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    backorder_limit: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+
+
+class StockMovementRow(SQLModel, table=True):
+    """One change of one bucket: `on_hand, reserved, allocated, incoming, damaged, backordered`.
+
+    `key` names the business effect, e.g. `{number}:reserve:1`; the same key never moves a bucket
+    of a (sku, location) twice.
+    """
+
+    __tablename__ = "stock_movements"
+    __table_args__ = (
+        UniqueConstraint("key", "sku", "location", "bucket", name="movement_once"),
+        Index("movements_by_sku", "sku", "id"),
+        CheckConstraint("delta <> 0", name="movement_moves"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    at: datetime = Field(sa_column=_when(nullable=False))
+    sku: str
+    location: str
+    bucket: str
+    delta: int = Field(sa_column=Column(BIGINT, nullable=False))
+    cause: str
+    key: str
+
+
+class IncomingRow(SQLModel, table=True):
+    """Units expected at a location, e.g. from a purchase order; counted in `incoming`."""
+
+    __tablename__ = "incoming"
+    __table_args__ = (
+        UniqueConstraint("reference", "sku", "location", name="incoming_reference_once"),
+        CheckConstraint("quantity > 0", name="incoming_quantity_positive"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    sku: str
+    location: str
+    quantity: int
+    expected_at: datetime = Field(sa_column=_when(nullable=False))
+    reference: str
+
+
+class ReservationRow(SQLModel, table=True):
+    """Units held for an order before payment, at one location.
+
+    `kind`: `stock` counts in `reserved`; `backorder` counts in `backordered` and stays open until
+    the units are allocated or cancelled. `state`: `open`, then once `allocated` or `released`.
+    """
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="reservation_quantity_positive"),
+        CheckConstraint("kind IN ('stock', 'backorder')", name="reservation_kind"),
+        CheckConstraint("state IN ('open', 'allocated', 'released')", name="reservation_state"),
+        Index("open_reservations", "expires_at", postgresql_where=text("state = 'open'")),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    order_number: str = Field(sa_column=_order(index=True))
+    line: int
+    sku: str
+    location: str
+    quantity: int
+    kind: str = "stock"
+    state: str = "open"
+    expires_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+class AllocationRow(SQLModel, table=True):
+    """Units of a confirmed order at one location; counts in `allocated` while `state` is `open`.
+
+    `fulfillment_order` is null until the units are offered. `turned_down`: this location will not
+    serve these units (rejected, short, no answer); they stay allocated until another place, a
+    backorder or a cancellation takes them over. `picked`: they lie in the picking box.
+    Ends once: `shipped` (handed over) or `released`. A part that ends is split off first.
+    """
+
+    __tablename__ = "allocations"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="allocation_quantity_positive"),
+        CheckConstraint("state IN ('open', 'shipped', 'released')", name="allocation_state"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    order_number: str = Field(sa_column=_order(index=True))
+    line: int
+    sku: str
+    location: str
+    quantity: int
+    fulfillment_order: str | None = Field(default=None, index=True)
+    picked: bool = False
+    turned_down: bool = False
+    state: str = "open"
+
+
+class TurnedDownRow(SQLModel, table=True):
+    """A location that will not be offered this order line again, and why."""
+
+    __tablename__ = "turned_down"
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    line: int = Field(primary_key=True)
+    location: str = Field(primary_key=True)
+    reason: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+
+
+# --- orders ---------------------------------------------------------------------------------
+
+
+class OrderRow(SQLModel, table=True):
+    """An order as accepted, and the few facts its statuses are derived from.
+
+    `document` is the request as the channel sent it (personal data lives here and nowhere else).
+    `started_at`: a workflow was started. `confirmed_at`: stock and payment are held.
+    `closed_at`: nothing is left to do. `refusal_code`: refused; the reference is free again.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        Index(
+            "one_order_a_reference",
+            "channel",
+            "reference",
+            unique=True,
+            postgresql_where=text("refusal_code IS NULL"),
+        ),
+        Index("orders_by_age", "placed_at", "number"),
+        Index("orders_not_started", "placed_at", postgresql_where=text("started_at IS NULL")),
+        Index("orders_by_customer", "customer_id"),
+    )
+    number: str = Field(sa_column=Column(TEXT, primary_key=True))
+    channel: str
+    reference: str
+    content_hash: bytes = Field(sa_column=Column(BYTEA, nullable=False))
+    currency: str
+    customer_id: str
+    customer_segment: str | None = None
+    method: str
+    pickup_location: str | None = None
+    country: str
+    latitude: float | None = None
+    longitude: float | None = None
+    allow_split: bool
+    allow_backorder: bool
+    total_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    shipping_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    shipping_tax_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    document: dict[str, Any] = Field(sa_column=_json())
+    placed_at: datetime = Field(sa_column=_when(nullable=False))
+    started_at: datetime | None = Field(default=None, sa_column=_when())
+    confirmed_at: datetime | None = Field(default=None, sa_column=_when())
+    grace_until: datetime | None = Field(default=None, sa_column=_when())
+    promise_by: datetime | None = Field(default=None, sa_column=_when())
+    closed_at: datetime | None = Field(default=None, sa_column=_when())
+    refusal_code: str | None = None
+    refusal_detail: str | None = None
+    shortages: list[Any] | None = Field(default=None, sa_column=_json(nullable=True))
+    shipping_captured: bool = False
+    version: int = 1
+
+
+class OrderLineRow(SQLModel, table=True):
+    """A line and its units by bucket. The buckets always add up to what was ordered.
+
+    `total_minor` is the line after discount, tax included; `shipping_minor`/`shipping_tax_minor`
+    are its share of the order's shipping, fixed at placement. `charged`: units in captures so far.
+    """
+
+    __tablename__ = "order_lines"
+    __table_args__ = (
+        CheckConstraint(
+            "ordered = cancelled + reserved + backordered + allocated + picked + shipped"
+            " + delivered + unplanned",
+            name="buckets_add_up",
+        ),
+        CheckConstraint(
+            "cancelled >= 0 AND reserved >= 0 AND backordered >= 0 AND allocated >= 0"
+            " AND picked >= 0 AND shipped >= 0 AND delivered >= 0 AND unplanned >= 0"
+            " AND returned >= 0 AND refunded >= 0",
+            name="buckets_not_negative",
+        ),
+        CheckConstraint("charged >= 0 AND charged <= ordered", name="charged_within_ordered"),
+        CheckConstraint("refunded <= charged", name="refunded_within_charged"),
+        Index("order_lines_by_sku", "sku"),
+    )
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    line: int = Field(primary_key=True)
+    sku: str
+    unit_price_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    discount_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    tax_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    total_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    shipping_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    shipping_tax_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    ordered: int
+    unplanned: int
+    cancelled: int = 0
+    reserved: int = 0
+    backordered: int = 0
+    allocated: int = 0
+    picked: int = 0
+    shipped: int = 0
+    delivered: int = 0
+    returned: int = 0
+    refunded: int = 0
+    charged: int = 0
+
+
+class HoldRow(SQLModel, table=True):
+    """A reason why an order may not go on."""
+
+    __tablename__ = "holds"
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    order_number: str = Field(sa_column=_order(index=True))
+    reason: str
+    note: str | None = None
+    placed_at: datetime = Field(sa_column=_when(nullable=False))
+    released_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+class FulfillmentOrderRow(SQLModel, table=True):
+    """The part of an order that one location serves.
+
+    `status`: open, on_hold, in_progress, closed, cancelled. `request`: requested, accepted,
+    rejected, expired. `cancellation`: null, requested, accepted, rejected. Deadlines:
+    `answer_by` for the node's answer, `work_by` for picking and hand-over (for pickups: ready),
+    `collect_by` for the customer, `cancel_answer_by` for the node's answer to a cancellation.
+    """
+
+    __tablename__ = "fulfillment_orders"
+    __table_args__ = (
+        UniqueConstraint("order_number", "seq", name="fulfillment_order_seq"),
+        Index("fulfillment_orders_by_location", "location", "status", "id"),
+    )
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    order_number: str = Field(sa_column=_order())
+    seq: int
+    location: str
+    method: str
+    status: str = "open"
+    request: str = "requested"
+    reject_reason: str | None = None
+    cancellation: str | None = None
+    cancellation_seq: int = 0
+    cancellation_asked: int = 0
+    pickup_code: str | None = None
+    created_at: datetime = Field(sa_column=_when(nullable=False))
+    offered_at: datetime | None = Field(default=None, sa_column=_when())
+    answer_by: datetime | None = Field(default=None, sa_column=_when())
+    accepted_at: datetime | None = Field(default=None, sa_column=_when())
+    work_by: datetime | None = Field(default=None, sa_column=_when())
+    picked_at: datetime | None = Field(default=None, sa_column=_when())
+    packed_at: datetime | None = Field(default=None, sa_column=_when())
+    ready_at: datetime | None = Field(default=None, sa_column=_when())
+    collect_by: datetime | None = Field(default=None, sa_column=_when())
+    handed_over_at: datetime | None = Field(default=None, sa_column=_when())
+    cancel_answer_by: datetime | None = Field(default=None, sa_column=_when())
+    ended_at: datetime | None = Field(default=None, sa_column=_when())
+    version: int = 1
+
+
+class FulfillmentLineRow(SQLModel, table=True):
+    """Units of one order line asked of one location.
+
+    `quantity` falls when units are withdrawn, rejected or cancelled; `picked` is null until told.
+    `cancel_asked`: units the node was asked to stop and has not answered for.
+    """
+
+    __tablename__ = "fulfillment_lines"
+    __table_args__ = (
+        CheckConstraint("quantity >= 0", name="fulfillment_quantity_not_negative"),
+        CheckConstraint("picked IS NULL OR picked BETWEEN 0 AND quantity", name="picked_within"),
+        CheckConstraint("cancel_asked BETWEEN 0 AND quantity", name="cancel_asked_within"),
+    )
+    fulfillment_order: str = Field(
+        sa_column=Column(TEXT, ForeignKey("fulfillment_orders.id"), primary_key=True)
+    )
+    line: int = Field(primary_key=True)
+    sku: str
+    asked: int
+    quantity: int
+    picked: int | None = None
+    cancel_asked: int = 0
+
+
+class ShipmentRow(SQLModel, table=True):
+    """One parcel. `status` is the furthest carrier status; `label_attempt` numbers the label's key."""
+
+    __tablename__ = "shipments"
+    __table_args__ = (UniqueConstraint("order_number", "seq", name="shipment_seq"),)
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    order_number: str = Field(sa_column=_order())
+    fulfillment_order: str = Field(
+        sa_column=Column(TEXT, ForeignKey("fulfillment_orders.id"), nullable=False, index=True)
+    )
+    seq: int
+    weight_g: int
+    status: str = "created"
+    carrier: str | None = None
+    tracking_number: str | None = Field(default=None, sa_column=Column(TEXT, unique=True))
+    tracking_url: str | None = None
+    label_attempt: int = 1
+    created_at: datetime = Field(sa_column=_when(nullable=False))
+    handed_over_at: datetime | None = Field(default=None, sa_column=_when())
+    last_heard_at: datetime | None = Field(default=None, sa_column=_when())
+    delivered_at: datetime | None = Field(default=None, sa_column=_when())
+    written_off_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+class ShipmentLineRow(SQLModel, table=True):
+    """What lies in a parcel."""
+
+    __tablename__ = "shipment_lines"
+    shipment: str = Field(sa_column=Column(TEXT, ForeignKey("shipments.id"), primary_key=True))
+    line: int = Field(primary_key=True)
+    quantity: int
+
+
+class ShipmentScanRow(SQLModel, table=True):
+    """A carrier's event, once by its event id."""
+
+    __tablename__ = "shipment_scans"
+    shipment: str = Field(sa_column=Column(TEXT, ForeignKey("shipments.id"), primary_key=True))
+    event_id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    status: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+    heard_at: datetime = Field(sa_column=_when(nullable=False))
+
+
+# --- money ----------------------------------------------------------------------------------
+
+
+class TenderRow(SQLModel, table=True):
+    """What an order is paid with, and its sums. One tender an order today; the key allows more.
+
+    The checks are the last guard; each sum moves by one conditional update.
+    """
+
+    __tablename__ = "tenders"
+    __table_args__ = (
+        CheckConstraint("captured_minor <= authorized_minor", name="captured_within_authorized"),
+        CheckConstraint("refunded_minor <= captured_minor", name="refunded_within_captured"),
+        CheckConstraint(
+            "voided_minor <= authorized_minor - captured_minor", name="voided_within_open"
+        ),
+        CheckConstraint(
+            "authorized_minor >= 0 AND captured_minor >= 0 AND refunded_minor >= 0"
+            " AND voided_minor >= 0",
+            name="sums_not_negative",
+        ),
+    )
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    tender: int = Field(primary_key=True)
+    kind: str
+    provider: str | None = None
+    token: str | None = None
+    reference: str | None = None
+    amount_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    authorized_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    captured_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    refunded_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    voided_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    authorisation: str | None = None
+    capture_before: datetime | None = Field(default=None, sa_column=_when())
+
+
+class PaymentEntryRow(SQLModel, table=True):
+    """One movement of money under one key, e.g. `{number}:capture:1`.
+
+    `status`: requested, succeeded, failed, unknown. `attempts`: calls begun under the key.
+    `settled_by`: the provider, or an operator who did it by hand. `given_up`: failed, and a
+    person decided not to pursue it. `cause`: what it pays for, e.g. the shipment or hand-over.
+    """
+
+    __tablename__ = "payment_entries"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="entry_amount_positive"),
+        CheckConstraint(
+            "kind IN ('authorization', 'capture', 'refund', 'void')", name="entry_kind"
+        ),
+        CheckConstraint(
+            "status IN ('requested', 'succeeded', 'failed', 'unknown')", name="entry_status"
+        ),
+        Index("payment_entries_by_order", "order_number"),
+        Index(
+            "payment_entries_open",
+            "at",
+            postgresql_where=text("status IN ('requested', 'unknown')"),
+        ),
+    )
+    key: str = Field(sa_column=Column(TEXT, primary_key=True))
+    order_number: str = Field(sa_column=_order())
+    tender: int = 1
+    kind: str
+    seq: int
+    amount_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    currency: str
+    status: str = "requested"
+    cause: str | None = None
+    attempts: int = 0
+    provider_reference: str | None = None
+    reason: str | None = None
+    settled_by: str | None = None
+    given_up: bool = False
+    at: datetime = Field(sa_column=_when(nullable=False))
+    settled_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+# --- what people read, and what is on its way ------------------------------------------------
+
+
+class EventRow(SQLModel, table=True):
+    """What happened, in words and data: the timeline, and the outbox of later webhooks.
+
+    `seq` numbers an order's events without gaps. `kind` is an event name of the API where it has
+    one, e.g. `order.placed`. No personal data.
+    """
+
+    __tablename__ = "events"
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    seq: int = Field(primary_key=True)
+    at: datetime = Field(sa_column=_when(nullable=False))
+    actor: str
+    kind: str
+    summary: str
+    data: dict[str, Any] = Field(sa_column=_json())
+
+
+class ParkedStepRow(SQLModel, table=True):
+    """A step that waits for a person, or for the other side to come back.
+
+    `workflow_id`: the run to resolve it in. `heals_at`: when it is tried again by itself, if so.
+    `actions`: what an operator may choose.
+    """
+
+    __tablename__ = "parked_steps"
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    step: str = Field(sa_column=Column(TEXT, primary_key=True))
+    workflow_id: str
+    since: datetime = Field(sa_column=_when(nullable=False))
+    heals_at: datetime | None = Field(default=None, sa_column=_when())
+    error_code: str
+    last_error: str
+    actions: list[str] = Field(sa_column=_texts())
+
+
+class NudgeRow(SQLModel, table=True):
+    """A `changed` signal owed to a workflow, written with the change itself."""
+
+    __tablename__ = "nudges"
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    workflow_id: str
+    reason: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class InboundRow(SQLModel, table=True):
+    """A verified webhook, stored before it is answered and processed after.
+
+    `outcome`: null while waiting, else applied, ignored (old news, unknown) or dead (did not fit
+    for too long). `not_before`: when to try again what does not fit yet.
+    """
+
+    __tablename__ = "inbound_events"
+    __table_args__ = (
+        UniqueConstraint("party", "source", "event_id", name="inbound_once"),
+        Index("inbound_waiting", "not_before", postgresql_where=text("outcome IS NULL")),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    party: str
+    source: str
+    event_id: str
+    body: dict[str, Any] = Field(sa_column=_json())
+    received_at: datetime = Field(sa_column=_when(nullable=False))
+    not_before: datetime = Field(sa_column=_when(nullable=False))
+    tries: int = 0
+    processed_at: datetime | None = Field(default=None, sa_column=_when())
+    outcome: str | None = None
+    detail: str | None = None
