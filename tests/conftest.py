@@ -6,17 +6,58 @@ toolchains they would need are fetched or built beside them.
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
 
 from adapters.db.migrate import upgrade
-from workers.embedded.places import free_port
+from workers.embedded.places import cache_dir, free_port
 from workers.embedded.postgres import Postgres
+from workers.embedded.temporal import development_server
+from workers.embedded.toolchains import (
+    fetch_temporal,
+    fetch_test_server,
+    find_temporal,
+    find_test_server,
+)
+from workers.temporal import ensure_search_attributes, reachable
 
 _TEMPLATE = "template_oms"
+_FETCHING = pytest.StashKey[subprocess.Popen[bytes]]()
+_SERVERS = {"temporal_address", "time_skipping_path"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs no Temporal first, in its own order."""
+    items.sort(key=lambda item: bool(_SERVERS & set(getattr(item, "fixturenames", ()))))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch the servers while the tests that need none run, if any test needs one."""
+    wanted = any(_SERVERS & set(getattr(item, "fixturenames", ())) for item in session.items)
+    has_all = (find_temporal() or os.environ.get("TEMPORAL_ADDRESS")) and find_test_server()
+    if not wanted or has_all or session.config.option.collectonly:
+        return
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / "fetch.log").open("w") as log:
+        # Left running if the session ends first: it takes a lock, and the next one needs it.
+        session.config.stash[_FETCHING] = subprocess.Popen(
+            [sys.executable, "-m", "workers.embedded.toolchains"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _say(line: str) -> None:
+    print(f"\n{line}", file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +92,36 @@ async def module_database_url(postgres: Postgres) -> AsyncIterator[str]:
     await postgres.create(name, template=_TEMPLATE)
     yield postgres.url(name)
     await postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+async def temporal_address() -> AsyncIterator[str]:
+    """Temporal's development server, knowing our search attributes, as ``host:port``.
+
+    With ``TEMPORAL_ADDRESS`` set, that server instead.
+    """
+    own = os.environ.get("TEMPORAL_ADDRESS")
+    if own:
+        yield own
+        return
+    with tempfile.TemporaryDirectory(prefix="oms-temporal-") as home:
+        port = free_port()
+        server = development_server(fetch_temporal(_say), port=port, log=Path(home, "temporal.log"))
+        await server.start()
+        await server.until(lambda: reachable(f"127.0.0.1:{port}"), within=60)
+        yield f"127.0.0.1:{port}"
+        await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def temporal(temporal_address: str) -> Client:
+    """A client of the session's server, speaking pydantic."""
+    client = await Client.connect(temporal_address, data_converter=pydantic_data_converter)
+    await ensure_search_attributes(client)
+    return client
+
+
+@pytest.fixture(scope="session")
+def time_skipping_path() -> str:
+    """The program of the time-skipping server, for ``test_server_existing_path``."""
+    return str(fetch_test_server(_say))

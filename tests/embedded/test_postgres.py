@@ -48,5 +48,5 @@ async def test_a_process_that_ends_while_it_starts_says_why(tmp_path: Path) -> N
         return False
 
     await child.start()
-    with pytest.raises(ChildFailed, match="(?s)parrot ended while it started.*no more"):
+    with pytest.raises(ChildFailed, match=r"(?s)parrot ended while it started.*no more"):
         await child.until(never, within=10)

