@@ -1,0 +1,288 @@
+"""The stock ledger: every change of stock, in one statement with its movements.
+
+A change names its business effect by a key. The statement locks the rows sorted by
+(sku, location), checks what it was asked to check on the locked rows, appends the movements and
+moves the levels; under a key that was used it does nothing. Call it last in the caller's
+transaction, after the order's row is locked, and once: so transactions never wait in a circle.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from oms.errors import KeyReused
+
+BUCKETS = ("on_hand", "reserved", "allocated", "incoming", "damaged", "backordered")
+
+Place = tuple[str, str]
+"""A (sku, location)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockChange:
+    """What is added to each bucket at one place, negative to take away. Unconditional."""
+
+    sku: str
+    location: str
+    on_hand: int = 0
+    reserved: int = 0
+    allocated: int = 0
+    incoming: int = 0
+    damaged: int = 0
+    backordered: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """Units to take at one place, if they are there.
+
+    `into` reserved or allocated asks for available stock; `backordered` asks for room under the
+    place's `backorder_limit`.
+    """
+
+    sku: str
+    location: str
+    quantity: int
+    into: Literal["reserved", "allocated", "backordered"] = "reserved"
+
+
+class ShortRow(NamedTuple):
+    """A place that has less than was wanted. `backorder`: room was wanted, not stock."""
+
+    sku: str
+    location: str
+    wanted: int
+    available: int
+    backorder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All of it was taken. `again`: under this key it had been taken before."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Nothing was taken, because these places have too little."""
+
+    rows: tuple[ShortRow, ...]
+
+
+class _Total:
+    """Everything asked of one place: deltas by bucket, and the units that must be there."""
+
+    def __init__(self) -> None:
+        self.deltas = dict.fromkeys(BUCKETS, 0)
+        self.units = 0
+        self.room = 0
+
+
+async def apply_changes(
+    tx: AsyncConnection, changes: Iterable[StockChange], *, cause: str, key: str, at: datetime
+) -> bool:
+    """Change stock unconditionally. Changes of one place are added up first.
+
+    Args:
+        tx: The caller's transaction.
+        changes: What to add; places without a row get one.
+        cause: Why, for the ledger, e.g. `hand_over`.
+        key: The business effect, e.g. `{fulfillment_order}:hand_over`.
+        at: When.
+
+    Returns:
+        False if the key was used before: nothing changes then.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: a bucket would go below zero, a broken invariant; or the
+            SKU or location does not exist.
+        KeyReused: the key was used for other changes.
+    """
+    outcome = await take(tx, (), also=changes, cause=cause, key=key, at=at)
+    assert isinstance(outcome, Taken), "nothing was conditional"
+    return not outcome.again
+
+
+async def take(
+    tx: AsyncConnection,
+    wanted: Iterable[Want],
+    *,
+    also: Iterable[StockChange] = (),
+    cause: str,
+    key: str,
+    at: datetime,
+) -> Taken | Short:
+    """Take all that is wanted or nothing, in one statement; `also` applies only if it is taken.
+
+    Moving an allocation from one place to another is a take at the new one and, in `also`, the
+    release at the old one. What `also` frees at the very place counts as there. The answer
+    `Short` leaves no trace: the same key may be tried again.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: `also` would put a bucket below zero.
+        KeyReused: the key was used for other changes.
+    """
+    totals = _add_up(wanted, also)
+    if not totals:
+        return Taken()
+    found = await _move(tx, totals, cause=cause, key=key, at=at)
+    if found.missing:
+        # Only now, so that the usual case is one statement; nothing is locked while this waits.
+        await _create_places(tx, [(sku, location) for sku, location in found.missing])
+        found = await _move(tx, totals, cause=cause, key=key, at=at)
+    if found.short and not found.used and not await _used(tx, key):
+        return Short(tuple(sorted(_short_rows(found.short))))
+    moves = sum(1 for total in totals.values() for delta in total.deltas.values() if delta)
+    if found.moved == moves and not found.used:
+        return Taken()
+    await _must_be_the_same(tx, totals, key)
+    return Taken(again=True)
+
+
+async def reserve(
+    tx: AsyncConnection, wanted: Iterable[Want], *, order: str, key: str, at: datetime
+) -> Taken | Short:
+    """Hold all the units of an order before it is paid, or none. See `take`."""
+    return await take(tx, wanted, cause=f"reserve {order}", key=key, at=at)
+
+
+def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> dict[Place, _Total]:
+    totals: dict[Place, _Total] = {}
+    for want in wanted:
+        assert want.quantity > 0
+        total = totals.setdefault((want.sku, want.location), _Total())
+        total.deltas[want.into] += want.quantity
+        if want.into == "backordered":
+            total.room += want.quantity
+        else:
+            total.units += want.quantity
+    for change in also:
+        total = totals.setdefault((change.sku, change.location), _Total())
+        for bucket in BUCKETS:
+            total.deltas[bucket] += getattr(change, bucket)
+    return {
+        place: total
+        for place, total in sorted(totals.items())
+        if total.units or total.room or any(total.deltas.values())
+    }
+
+
+# `level` holds each row as it will be, less what is wanted of it, read under its lock. Nothing is
+# locked when the key was used or a row has to be made first. The rows move only if every movement
+# could be appended: a transaction with the same key that was faster leaves none to append.
+_MOVE = text(
+    """
+WITH wanted AS (
+  SELECT * FROM unnest(
+    CAST(:sku AS text[]), CAST(:location AS text[]), CAST(:on_hand AS bigint[]),
+    CAST(:reserved AS bigint[]), CAST(:allocated AS bigint[]), CAST(:incoming AS bigint[]),
+    CAST(:damaged AS bigint[]), CAST(:backordered AS bigint[]),
+    CAST(:units AS bigint[]), CAST(:room AS bigint[])
+  ) AS w(sku, location, on_hand, reserved, allocated, incoming, damaged, backordered, units, room)
+), used AS (
+  SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
+), missing AS (
+  SELECT w.sku, w.location FROM wanted w
+  WHERE w.units = 0 AND w.room = 0 AND NOT (SELECT yes FROM used) AND NOT EXISTS (
+    SELECT FROM stock_levels s WHERE s.sku = w.sku AND s.location = w.location)
+), level AS MATERIALIZED (
+  SELECT s.sku, s.location,
+    greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved - s.allocated - w.allocated
+      - s.safety_stock + w.units) AS available,
+    greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room) AS room
+  FROM stock_levels s JOIN wanted w ON s.sku = w.sku AND s.location = w.location
+  WHERE NOT (SELECT yes FROM used) AND (SELECT count(*) FROM missing) = 0
+  ORDER BY s.sku, s.location
+  FOR NO KEY UPDATE OF s
+), short AS (
+  SELECT w.sku, w.location, w.units, coalesce(l.available, 0) AS available,
+    w.room, coalesce(l.room, 0) AS room_left
+  FROM wanted w LEFT JOIN level l ON l.sku = w.sku AND l.location = w.location
+  WHERE w.units > coalesce(l.available, 0) OR w.room > coalesce(l.room, 0)
+), moved AS (
+  INSERT INTO stock_movements (at, sku, location, bucket, delta, cause, key)
+  SELECT :at, w.sku, w.location, d.bucket, d.delta, :cause, :key
+  FROM wanted w CROSS JOIN LATERAL (VALUES
+    ('on_hand', w.on_hand), ('reserved', w.reserved), ('allocated', w.allocated),
+    ('incoming', w.incoming), ('damaged', w.damaged), ('backordered', w.backordered)
+  ) AS d(bucket, delta)
+  WHERE d.delta <> 0 AND NOT (SELECT yes FROM used)
+    AND (SELECT count(*) FROM missing) = 0 AND (SELECT count(*) FROM short) = 0
+    AND (SELECT count(*) FROM level) >= 0
+  ORDER BY w.sku, w.location, d.bucket
+  ON CONFLICT ON CONSTRAINT movement_once DO NOTHING
+  RETURNING id
+), changed AS (
+  UPDATE stock_levels s SET on_hand = s.on_hand + w.on_hand, reserved = s.reserved + w.reserved,
+    allocated = s.allocated + w.allocated, incoming = s.incoming + w.incoming,
+    damaged = s.damaged + w.damaged, backordered = s.backordered + w.backordered
+  FROM wanted w
+  WHERE s.sku = w.sku AND s.location = w.location
+    AND (SELECT count(*) FROM moved) = :moves AND :moves > 0
+)
+SELECT (SELECT yes FROM used) AS used, (SELECT count(*) FROM moved) AS moved,
+  (SELECT jsonb_agg(jsonb_build_array(sku, location)) FROM missing) AS missing,
+  (SELECT jsonb_agg(jsonb_build_array(sku, location, units, available, room, room_left))
+    FROM short) AS short
+"""
+)
+
+
+async def _move(
+    tx: AsyncConnection, totals: dict[Place, _Total], *, cause: str, key: str, at: datetime
+) -> Row[Any]:
+    rows = totals.values()
+    arguments: dict[str, Any] = {
+        bucket: [total.deltas[bucket] for total in rows] for bucket in BUCKETS
+    }
+    arguments |= {
+        "sku": [sku for sku, _ in totals],
+        "location": [location for _, location in totals],
+        "units": [total.units for total in rows],
+        "room": [total.room for total in rows],
+        "moves": sum(1 for total in rows for delta in total.deltas.values() if delta),
+    }
+    return (await tx.execute(_MOVE, arguments | {"cause": cause, "key": key, "at": at})).one()
+
+
+def _short_rows(found: Sequence[Sequence[Any]]) -> Iterable[ShortRow]:
+    for sku, location, units, available, room, room_left in found:
+        if units > available:
+            yield ShortRow(sku, location, units, available)
+        if room > room_left:
+            yield ShortRow(sku, location, room, room_left, backorder=True)
+
+
+async def _create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
+    ordered = sorted(set(places))
+    await tx.execute(
+        text(
+            "INSERT INTO stock_levels (sku, location)"
+            " SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:location AS text[]))"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"sku": [sku for sku, _ in ordered], "location": [location for _, location in ordered]},
+    )
+
+
+async def _used(tx: AsyncConnection, key: str) -> bool:
+    statement = text("SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key)")
+    return bool(await tx.scalar(statement, {"key": key}))
+
+
+async def _must_be_the_same(tx: AsyncConnection, totals: dict[Place, _Total], key: str) -> None:
+    statement = text("SELECT sku, location, bucket, delta FROM stock_movements WHERE key = :key")
+    stored = {tuple(row) for row in await tx.execute(statement, {"key": key})}
+    asked = {
+        (sku, location, bucket, delta)
+        for (sku, location), total in totals.items()
+        for bucket, delta in total.deltas.items()
+        if delta
+    }
+    if stored != asked:
+        raise KeyReused(f"{key!r} already moved other stock")
