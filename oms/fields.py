@@ -1,0 +1,71 @@
+"""What a field may hold, whatever message it stands in.
+
+Nothing is coerced: ``"2"``, ``true`` and ``1.0`` are no integers. An unknown field is refused.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from oms.money import is_currency
+from oms.places import is_country
+
+MAX_LINES = 500
+MAX_QUANTITY = 9_999
+MAX_AMOUNT_MINOR = 10**12
+
+ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+_NO_CONTROL_CHARACTERS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+
+
+class Wire(BaseModel):
+    """A message from outside: frozen, strict, and holding no field it does not name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _known_country(code: str) -> str:
+    if not is_country(code):
+        raise PydanticCustomError("country_unknown", "no country of ISO 3166-1 alpha-2")
+    return code
+
+
+def _known_currency(code: str) -> str:
+    if not is_currency(code):
+        raise PydanticCustomError("currency_unknown", "no currency of ISO 4217")
+    return code
+
+
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Text = Annotated[str, StringConstraints(max_length=255, pattern=_NO_CONTROL_CHARACTERS)]
+Words = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=_NO_CONTROL_CHARACTERS)
+]
+Country = Annotated[str, AfterValidator(_known_country)]
+Currency = Annotated[str, AfterValidator(_known_currency)]
+Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT_MINOR)]
+Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+
+
+class Flaw(BaseModel):
+    """One thing wrong with a message. `pointer` is RFC 6901; `code` is for machines and stable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Address(Wire):
+    """Where a place is. Personal data when it is a customer's: never log it."""
+
+    line1: Text | None = None
+    line2: Text | None = None
+    city: Text | None = None
+    region: Text | None = None
+    postal_code: Text | None = None
+    country: Country
