@@ -31,6 +31,9 @@ class Point(NamedTuple):
     longitude: float
 
 
+# Channels do send these without their last part, and the district is all we look up anyway.
+_SHORT_FORMS = {"NL": r"[1-9]\d{3}", "PT": r"\d{4}"}
+
 _Key = tuple[str, str]
 PostalTable = Mapping[_Key, Point]
 
@@ -46,8 +49,9 @@ def postal_code_possible(country: str, postal_code: str) -> bool:
     Where a country has no postal codes everything is possible. Capitals do not matter.
     """
     rules = _postal_rules(country)
-    pattern = rules.get("zip")
-    return pattern is None or bool(re.fullmatch(pattern, _bare(country, postal_code)))
+    patterns = [each for each in (rules.get("zip"), _SHORT_FORMS.get(country)) if each]
+    code = _bare(country, postal_code)
+    return not patterns or any(re.fullmatch(pattern, code) for pattern in patterns)
 
 
 def locate(country: str, postal_code: str | None, table: PostalTable) -> Point:
