@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,14 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+
+
+class Reply(NamedTuple):
+    """An answer as it came: nobody has judged its status yet."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Http:
@@ -83,21 +91,44 @@ class Http:
         response = await self._send("GET", path, params=params, missing_is_fine=True)
         return None if response.status_code == 404 else _read(response, answer)
 
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a request and hand back what was answered, whatever its status.
+
+        For talking to our own API, whose refusals the caller reads itself.
+
+        Raises:
+            Unreachable: nothing was done.
+            OutcomeUnknown: it may have been done.
+        """
+        response = await self._request(method, path, json=body, params=params, headers=headers)
+        return Reply(response.status_code, response.headers, response.content)
+
     async def _send(
         self, method: str, path: str, *, missing_is_fine: bool = False, **request: Any
     ) -> httpx.Response:
+        response = await self._request(method, path, **request)
+        if not (missing_is_fine and response.status_code == 404):
+            _judge(f"{method} {path}", response)
+        return response
+
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         call = f"{method} {path}"
         try:
-            response = await self._client.request(method, path, **request)
+            return await self._client.request(method, path, **request)
         except _NO_CONNECTION as error:
             raise Unreachable(f"{call}: no connection") from error
         except _NEVER_SENT as error:
             raise BadRequest(f"{call}: cannot be sent") from error
         except httpx.HTTPError as error:
             raise OutcomeUnknown(f"{call}: {type(error).__name__}") from error
-        if not (missing_is_fine and response.status_code == 404):
-            _judge(call, response)
-        return response
 
 
 def _judge(call: str, response: httpx.Response) -> None:
