@@ -94,6 +94,10 @@ class LocationRow(SQLModel, table=True):
     currency: str | None = None
     active: bool = True
     version: int = 1
+    created_at: datetime | None = Field(
+        default=None,
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    )
 
 
 class RuleSetRow(SQLModel, table=True):
@@ -487,6 +491,7 @@ class ShipmentRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=_when(nullable=False))
     handed_over_at: datetime | None = Field(default=None, sa_column=_when())
     last_heard_at: datetime | None = Field(default=None, sa_column=_when())
+    last_asked_at: datetime | None = Field(default=None, sa_column=_when())
     delivered_at: datetime | None = Field(default=None, sa_column=_when())
     written_off_at: datetime | None = Field(default=None, sa_column=_when())
 
