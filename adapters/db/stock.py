@@ -133,7 +133,7 @@ async def take(
     found = await _move(tx, totals, cause=cause, key=key, at=at)
     if found.missing:
         # Only now, so that the usual case is one statement; nothing is locked while this waits.
-        await _create_places(tx, [(sku, location) for sku, location in found.missing])
+        await create_places(tx, [(sku, location) for sku, location in found.missing])
         found = await _move(tx, totals, cause=cause, key=key, at=at)
     if found.short and not found.used and not await _used(tx, key):
         return Short(tuple(sorted(_short_rows(found.short))))
@@ -149,6 +149,19 @@ async def reserve(
 ) -> Taken | Short:
     """Hold all the units of an order before it is paid, or none. See `take`."""
     return await take(tx, wanted, cause=f"reserve {order}", key=key, at=at)
+
+
+async def create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
+    """Make empty rows where there are none, before anything is locked."""
+    ordered = sorted(set(places))
+    await tx.execute(
+        text(
+            "INSERT INTO stock_levels (sku, location)"
+            " SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:location AS text[]))"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"sku": [sku for sku, _ in ordered], "location": [location for _, location in ordered]},
+    )
 
 
 def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> dict[Place, _Total]:
@@ -256,18 +269,6 @@ def _short_rows(found: Sequence[Sequence[Any]]) -> Iterable[ShortRow]:
             yield ShortRow(sku, location, units, available)
         if room > room_left:
             yield ShortRow(sku, location, room, room_left, backorder=True)
-
-
-async def _create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
-    ordered = sorted(set(places))
-    await tx.execute(
-        text(
-            "INSERT INTO stock_levels (sku, location)"
-            " SELECT * FROM unnest(CAST(:sku AS text[]), CAST(:location AS text[]))"
-            " ON CONFLICT DO NOTHING"
-        ),
-        {"sku": [sku for sku, _ in ordered], "location": [location for _, location in ordered]},
-    )
 
 
 async def _used(tx: AsyncConnection, key: str) -> bool:

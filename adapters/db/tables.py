@@ -152,7 +152,8 @@ class StockLevelRow(SQLModel, table=True):
     """Units of one SKU at one location. `available = on_hand - reserved - allocated - safety_stock`.
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
-    `backordered`: units promised beyond stock, against `backorder_limit`.
+    `backordered`: units promised beyond stock, against `backorder_limit`. `policy_version` counts
+    how often safety stock and backorder limit were set, 0 for never.
     """
 
     __tablename__ = "stock_levels"
@@ -180,6 +181,9 @@ class StockLevelRow(SQLModel, table=True):
     )
     backorder_limit: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    policy_version: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
 
 

@@ -458,6 +458,7 @@ def upgrade() -> None:
         sa.Column("damaged", sa.BIGINT(), server_default="0", nullable=False),
         sa.Column("backordered", sa.BIGINT(), server_default="0", nullable=False),
         sa.Column("backorder_limit", sa.BIGINT(), server_default="0", nullable=False),
+        sa.Column("policy_version", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint("allocated >= 0", name="allocated_not_negative"),
         sa.CheckConstraint("backordered >= 0", name="backordered_not_negative"),
         sa.CheckConstraint("damaged >= 0", name="damaged_not_negative"),

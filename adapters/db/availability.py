@@ -1,0 +1,152 @@
+"""What can be had: which places may serve a channel by a method, and what they hold.
+
+These read without locking; `adapters.db.stock.take` checks again under the lock.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from oms.sourcing import Candidate, distance_km
+
+METHODS = ("home", "store_pickup")
+"""The delivery methods that can be ordered today."""
+
+# Which places may serve: the one definition, shared by all the questions below.
+_SERVES = """
+  l.active AND l.serves && CAST(:methods AS text[])
+  AND (CAST(:channel AS text) IS NULL OR l.channels && ARRAY['*', CAST(:channel AS text)])
+  AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
+"""
+_AVAILABLE = "greatest(0, s.on_hand - s.reserved - s.allocated - s.safety_stock)"
+
+_CANDIDATES = text(
+    f"""
+SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {_AVAILABLE}) AS available
+FROM stock_levels s JOIN locations l ON l.id = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) AND {_AVAILABLE} > 0 AND {_SERVES}
+GROUP BY l.id ORDER BY l.id
+"""
+)
+
+_ROOM = text(
+    f"""
+SELECT l.id, l.latitude, l.longitude,
+  jsonb_object_agg(s.sku, s.backorder_limit - s.backordered) AS available
+FROM stock_levels s JOIN locations l ON l.id = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) AND s.backorder_limit > s.backordered AND {_SERVES}
+GROUP BY l.id ORDER BY l.id
+"""
+)
+
+_AVAILABILITY = text(
+    f"""
+SELECT coalesce(sum({_AVAILABLE}), 0)::bigint AS available
+FROM stock_levels s JOIN locations l ON l.id = s.location WHERE s.sku = :sku AND {_SERVES}
+"""
+)
+
+_INCOMING = text(
+    f"""
+SELECT sum(i.quantity)::bigint AS quantity, i.expected_at
+FROM incoming i JOIN locations l ON l.id = i.location
+WHERE i.sku = :sku AND i.expected_at >= :now AND {_SERVES}
+GROUP BY i.expected_at ORDER BY i.expected_at
+"""
+)
+
+
+async def candidates(
+    tx: AsyncConnection,
+    *,
+    skus: Iterable[str],
+    channel: str,
+    method: str,
+    pickup_location: str | None = None,
+    latitude: float | None = None,
+    longitude: float | None = None,
+) -> list[Candidate]:
+    """Places that may serve the channel by the method and have some of the SKUs available.
+
+    Distances are from the given coordinates, in degrees; without them, or for a place without,
+    they are None. A store pickup comes from that very store and no other.
+    """
+    found = await tx.execute(_CANDIDATES, _who(skus, channel, method, pickup_location))
+    return [_candidate(row, latitude, longitude) for row in found]
+
+
+async def backorder_room(
+    tx: AsyncConnection,
+    *,
+    skus: Iterable[str],
+    channel: str,
+    method: str,
+    pickup_location: str | None = None,
+    latitude: float | None = None,
+    longitude: float | None = None,
+) -> list[Candidate]:
+    """Places that may still take backorders. `available`: units below their `backorder_limit`."""
+    found = await tx.execute(_ROOM, _who(skus, channel, method, pickup_location))
+    return [_candidate(row, latitude, longitude) for row in found]
+
+
+class Expected(NamedTuple):
+    """Units on their way."""
+
+    quantity: int
+    expected_at: datetime
+
+
+class Availability(NamedTuple):
+    """What a channel could have of a SKU now, and what comes; soonest first."""
+
+    sku: str
+    available: int
+    in_stock: bool
+    incoming: tuple[Expected, ...]
+
+
+async def availability(
+    tx: AsyncConnection,
+    *,
+    sku: str,
+    quantity: int = 1,
+    channel: str | None = None,
+    now: datetime,
+) -> Availability:
+    """Add up what the places that serve the channel hold, by any method that can be ordered.
+
+    Without a channel: all active places. `in_stock`: at least `quantity` units. Incoming units
+    whose date has passed are not promised any more.
+    """
+    who = {"sku": sku, "channel": channel, "methods": list(METHODS), "only": None}
+    available = await tx.scalar(_AVAILABILITY, who)
+    assert available is not None, "a sum over nothing is 0"
+    incoming = await tx.execute(_INCOMING, who | {"now": now})
+    expected = tuple(Expected(row.quantity, row.expected_at) for row in incoming)
+    return Availability(sku, available, available >= quantity, expected)
+
+
+def _who(
+    skus: Iterable[str], channel: str, method: str, pickup_location: str | None
+) -> dict[str, Any]:
+    assert (method == "store_pickup") == (pickup_location is not None)
+    return {
+        "skus": sorted(set(skus)),
+        "channel": channel,
+        "methods": [method],
+        "only": pickup_location,
+    }
+
+
+def _candidate(row: Any, latitude: float | None, longitude: float | None) -> Candidate:
+    known = None not in (latitude, longitude, row.latitude, row.longitude)
+    distance = (
+        distance_km(latitude, longitude, (row.latitude, row.longitude))
+        if known and latitude is not None and longitude is not None
+        else None
+    )
+    return Candidate(row.id, distance, row.available)

@@ -1,0 +1,195 @@
+"""Stock as the API shows it: levels and movements to read, rules and expectations to set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.db.adjustments import Movement
+from adapters.db.stock import StockChange, apply_changes
+
+
+class Level(NamedTuple):
+    """The buckets of one place; `available` is what could be taken there now."""
+
+    location: str
+    on_hand: int
+    reserved: int
+    allocated: int
+    safety_stock: int
+    incoming: int
+    damaged: int
+    available: int
+
+
+class Policy(NamedTuple):
+    """How much of a place's stock is kept back, and how much may be promised beyond it."""
+
+    sku: str
+    location: str
+    safety_stock: int
+    backorder_limit: int
+    version: int
+
+
+class Incoming(NamedTuple):
+    """Units expected at a place, e.g. by a purchase order."""
+
+    sku: str
+    location: str
+    quantity: int
+    expected_at: datetime
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is no such product or location."""
+
+    what: Literal["sku", "location"]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionConflict:
+    """Somebody changed it since; `version` is what it is now."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTaken:
+    """The reference already names other units at this place."""
+
+    stored: Incoming
+
+
+async def stock_of(tx: AsyncConnection, sku: str) -> list[Level]:
+    """All places that have or had the SKU, by location."""
+    found = await tx.execute(
+        text(
+            "SELECT location, on_hand, reserved, allocated, safety_stock, incoming, damaged,"
+            " greatest(0, on_hand - reserved - allocated - safety_stock) AS available"
+            " FROM stock_levels WHERE sku = :sku ORDER BY location"
+        ),
+        {"sku": sku},
+    )
+    return [Level(*row) for row in found]
+
+
+async def movements_of(
+    tx: AsyncConnection, sku: str, *, before: int | None = None, limit: int = 25
+) -> list[tuple[int, Movement]]:
+    """The newest movements of a SKU first, each with its id; `before` is the last id seen."""
+    found = await tx.execute(
+        text(
+            "SELECT id, at, sku, location, bucket, delta, cause, key FROM stock_movements"
+            " WHERE sku = :sku AND (CAST(:before AS bigint) IS NULL OR id < :before)"
+            " ORDER BY id DESC LIMIT :limit"
+        ),
+        {"sku": sku, "before": before, "limit": limit},
+    )
+    return [(row.id, Movement(*row[1:])) for row in found]
+
+
+async def set_policy(
+    tx: AsyncConnection,
+    *,
+    sku: str,
+    location: str,
+    safety_stock: int,
+    backorder_limit: int,
+    if_version: int | None = None,
+) -> Policy | Unknown | VersionConflict:
+    """Set a place's rules for a SKU. The policy's version is 1 when it is new.
+
+    A limit below what is backordered already takes nothing back; it only lets no more through.
+    """
+    unknown = await _unknown(tx, sku, location)
+    if unknown:
+        return unknown
+    found = await tx.execute(
+        text(
+            "INSERT INTO stock_levels AS s"
+            " (sku, location, safety_stock, backorder_limit, policy_version)"
+            " SELECT :sku, :location, :safety_stock, :backorder_limit, 1"
+            " WHERE CAST(:version AS int) IS NULL OR EXISTS ("
+            "  SELECT FROM stock_levels WHERE sku = :sku AND location = :location)"
+            " ON CONFLICT (sku, location) DO UPDATE SET safety_stock = excluded.safety_stock,"
+            " backorder_limit = excluded.backorder_limit, policy_version = s.policy_version + 1"
+            " WHERE CAST(:version AS int) IS NULL OR s.policy_version = :version"
+            " RETURNING sku, location, safety_stock, backorder_limit, policy_version"
+        ),
+        {
+            "sku": sku,
+            "location": location,
+            "safety_stock": safety_stock,
+            "backorder_limit": backorder_limit,
+            "version": if_version,
+        },
+    )
+    row = found.one_or_none()
+    if row is None:
+        return VersionConflict(await _policy_version(tx, sku, location))
+    return Policy(*row)
+
+
+async def expect_incoming(
+    tx: AsyncConnection, incoming: Incoming, *, at: datetime
+) -> Incoming | Unknown | ReferenceTaken:
+    """Count units as incoming. The same reference for the same units again counts once."""
+    unknown = await _unknown(tx, incoming.sku, incoming.location)
+    if unknown:
+        return unknown
+    added = await tx.execute(
+        text(
+            "INSERT INTO incoming (sku, location, quantity, expected_at, reference)"
+            " VALUES (:sku, :location, :quantity, :expected_at, :reference)"
+            " ON CONFLICT ON CONSTRAINT incoming_reference_once DO NOTHING"
+        ),
+        incoming._asdict(),
+    )
+    if not added.rowcount:
+        stored = await _incoming(tx, incoming)
+        return stored if stored == incoming else ReferenceTaken(stored)
+    place = f"{incoming.sku}:{incoming.location}"
+    await apply_changes(
+        tx,
+        [StockChange(sku=incoming.sku, location=incoming.location, incoming=incoming.quantity)],
+        cause="incoming",
+        key=f"incoming:{incoming.reference}:{place}",
+        at=at,
+    )
+    return incoming
+
+
+async def _incoming(tx: AsyncConnection, like: Incoming) -> Incoming:
+    found = await tx.execute(
+        text(
+            "SELECT sku, location, quantity, expected_at, reference FROM incoming"
+            " WHERE reference = :reference AND sku = :sku AND location = :location"
+        ),
+        {"reference": like.reference, "sku": like.sku, "location": like.location},
+    )
+    return Incoming(*found.one())
+
+
+async def _policy_version(tx: AsyncConnection, sku: str, location: str) -> int:
+    version = await tx.scalar(
+        text("SELECT policy_version FROM stock_levels WHERE sku = :sku AND location = :location"),
+        {"sku": sku, "location": location},
+    )
+    return version or 0
+
+
+async def _unknown(tx: AsyncConnection, sku: str, location: str) -> Unknown | None:
+    checks: Sequence[tuple[Literal["sku", "location"], str, Any]] = (
+        ("sku", "SELECT EXISTS (SELECT FROM products WHERE sku = :it)", sku),
+        ("location", "SELECT EXISTS (SELECT FROM locations WHERE id = :it)", location),
+    )
+    for what, statement, it in checks:
+        if not await tx.scalar(text(statement), {"it": it}):
+            return Unknown(what)
+    return None
