@@ -16,6 +16,12 @@ Days = Annotated[int, Field(ge=0, le=365)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _checkout() -> Path:
+    """The folder of this checkout; where we were installed from a wheel, the current folder."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
 class Settings(BaseSettings):
     """What a process needs to know before it starts. All durations are in seconds or days."""
 
@@ -80,7 +86,14 @@ class Settings(BaseSettings):
         "auto", description="`auto` is pretty in a terminal and JSON elsewhere."
     )
     home: Path = Field(
-        Path(".oms"), description="Where the embedded stack keeps its state, data and logs."
+        default_factory=lambda: _checkout() / ".oms",
+        description="Where the embedded stack keeps its state, data and logs.",
+    )
+    cache: Path | None = Field(
+        None, description="Where built and downloaded programs are kept; unset: `~/.cache/oms`."
+    )
+    test_server: Path | None = Field(
+        None, description="Temporal's time-skipping server, for the tests; unset: it is fetched."
     )
 
 

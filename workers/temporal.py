@@ -1,13 +1,14 @@
 """The connection to Temporal, and what it must know before the first order."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
 )
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -45,17 +46,39 @@ async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = Fa
     )
 
 
+async def connect_to(address: str) -> Client:
+    """Connect to the server at ``host:port``, in the namespace that the environment names.
+
+    Raises:
+        RuntimeError: nobody answers there (the SDK's own).
+    """
+    where = ClientConfig.load_client_connect_config()
+    where["target_host"] = address
+    return await Client.connect(**where, data_converter=pydantic_data_converter)
+
+
 async def reachable(address: str) -> bool:
     """Whether a Temporal server answers at ``host:port`` and has its namespace ready."""
     try:
-        client = await Client.connect(address)
-        return await client.service_client.check_health(timeout=timedelta(seconds=2)) and bool(
-            await client.operator_service.list_search_attributes(
-                ListSearchAttributesRequest(namespace=client.namespace)
-            )
-        )
+        await missing_search_attributes(await connect_to(address))
     except (RPCError, RuntimeError):  # RuntimeError: the SDK found nobody there
         return False
+    return True
+
+
+async def has_poller(client: Client, task_queue: str, *, pid: int | None = None) -> bool:
+    """Whether a worker asks this queue for work: the one with this process id, or any.
+
+    The server remembers pollers for some minutes; a process id tells the living one.
+    """
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return any(pid is None or p.identity.startswith(f"{pid}@") for p in answer.pollers)
 
 
 async def missing_search_attributes(client: Client) -> list[str]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from workers.settings import settings
+
 
 class Account(NamedTuple):
     """Whom a process runs as."""
@@ -21,9 +23,9 @@ class Account(NamedTuple):
 
 def cache_dir() -> Path:
     """Where built and downloaded programs live, shared by all checkouts of this user."""
-    chosen = os.environ.get("OMS_CACHE")
-    if chosen:
-        return Path(chosen)
+    chosen = settings().cache
+    if chosen is not None:
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "oms"
 

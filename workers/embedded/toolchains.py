@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workers.embedded.obtain import NotHad, Report, Tool, ToolMissing, Way, pip_install, run
 from workers.embedded.places import cache_dir
+from workers.settings import settings
 
 TEMPORAL_VERSION = "1.5.1"
 """The newest that `go install` can build: later tags hold a `replace` directive."""
@@ -46,14 +47,14 @@ def find_test_server() -> Path | None:
     Raises:
         ToolMissing: `OMS_TEST_SERVER` names a file that is no program.
     """
-    own = os.environ.get("OMS_TEST_SERVER")
-    if not own:
+    own = settings().test_server
+    if own is None:
         return TEST_SERVER.find()
     if not os.access(own, os.X_OK):
         raise ToolMissing(
             TEST_SERVER.name, [f"OMS_TEST_SERVER={own}: no program"], "Unset it, or name a program."
         )
-    return Path(own)
+    return own
 
 
 def fetch_test_server(report: Report) -> Path:

@@ -1,0 +1,151 @@
+"""What the stack on one machine consists of: each process, its surroundings, when it is ready."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from workers.embedded.places import free_port
+from workers.embedded.postgres import Postgres, data_dir
+from workers.embedded.processes import Child, listens
+from workers.embedded.temporal import development_server
+from workers.settings import EMBEDDED, settings
+from workers.state import Secrets
+from workers.temporal import connect_to, has_poller, reachable
+
+TEMPORAL_PORT = 7233
+UI_PORT = 8233
+_READY_WITHIN = 60
+_GRACEFUL_SECONDS = 30  # a little more than the worker gives the calls it has begun
+
+
+class Service(NamedTuple):
+    """A process of the stack. `start` starts it and waits until it is ready."""
+
+    child: Child
+    start: Callable[[], Awaitable[None]]
+
+
+class Addresses(NamedTuple):
+    """Where everything of a stack is. `temporal` is ``host:port``, the others are URLs."""
+
+    api: str
+    simulator: str
+    temporal: str
+    temporal_ui: str | None
+    database: str
+
+
+class Plan(NamedTuple):
+    """The services of a stack by name, and their addresses."""
+
+    services: dict[str, Service]
+    addresses: Addresses
+
+
+def plan(home: Path, stored: Secrets, *, temporal: Path | None, extra: Mapping[str, str]) -> Plan:
+    """Choose free ports and describe every process.
+
+    Args:
+        home: The stack's own folder.
+        stored: Its secrets.
+        temporal: The development server's program; none uses ``TEMPORAL_ADDRESS``.
+        extra: Added to the environment of our processes.
+    """
+    logs = home / "log"
+    postgres = Postgres(
+        data_dir(home, stored.stack_id),
+        password=stored.postgres_password,
+        port=free_port(),
+        log=logs / "postgres.log",
+    )
+    api_port = free_port(settings().api_port)
+    simulator_port = free_port(
+        urlsplit(settings().simulator_url).port or 8090, taken=frozenset({api_port})
+    )
+    services = {"postgres": Service(postgres.child, postgres.start)}
+    if temporal is None:
+        address, ui = os.environ["TEMPORAL_ADDRESS"], None
+    else:
+        port = free_port(TEMPORAL_PORT)
+        ui_port = free_port(UI_PORT, taken=frozenset({port, api_port, simulator_port}))
+        address, ui = f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}"
+        server = development_server(
+            temporal,
+            port=port,
+            ui_port=ui_port,
+            database=home / "temporal.db",
+            log=logs / "temporal.log",
+        )
+        services["temporal"] = _service(server, lambda: reachable(address))
+    where = Addresses(
+        api=f"http://127.0.0.1:{api_port}",
+        simulator=f"http://127.0.0.1:{simulator_port}",
+        temporal=address,
+        temporal_ui=ui,
+        database=postgres.url(),
+    )
+    services |= _ours(home, stored, where, extra)
+    return Plan(services, where)
+
+
+def _ours(
+    home: Path, stored: Secrets, where: Addresses, extra: Mapping[str, str]
+) -> dict[str, Service]:
+    """Describe the processes made of our own code."""
+    environment = _environment(home, stored, where) | dict(extra)
+    ports = {"api": urlsplit(where.api).port, "simulator": urlsplit(where.simulator).port}
+    assert ports["api"] is not None
+    assert ports["simulator"] is not None
+
+    def python(name: str, *arguments: str, patience: float = 10) -> Child:
+        return Child(
+            name,
+            [sys.executable, "-m", *arguments],
+            log=home / "log" / f"{name}.log",
+            env=environment,
+            patience=patience,
+        )
+
+    worker = python("worker", "workers.main", patience=_GRACEFUL_SECONDS)
+    simulator = python("simulator", "simulator", "--port", str(ports["simulator"]))
+    api = python("api", "api.main")
+    api_port, simulator_port = ports["api"], ports["simulator"]
+
+    async def polls() -> bool:
+        client = await connect_to(where.temporal)
+        return await has_poller(client, settings().task_queue, pid=worker.pid or 0)
+
+    return {
+        "simulator": _service(simulator, lambda: listens(simulator_port)),
+        "worker": _service(worker, polls),
+        "api": _service(api, lambda: listens(api_port)),
+    }
+
+
+def _environment(home: Path, stored: Secrets, where: Addresses) -> dict[str, str]:
+    """Surround our processes: what was set outside wins over the embedded defaults."""
+    return {
+        **EMBEDDED,
+        **os.environ,
+        "OMS_HOME": str(home),
+        "OMS_DATABASE_URL": where.database,
+        "OMS_API_URL": where.api,
+        "OMS_API_PORT": str(urlsplit(where.api).port),
+        "OMS_SIMULATOR_URL": where.simulator,
+        "TEMPORAL_ADDRESS": where.temporal,
+        **{f"OMS_WEBHOOK_SECRETS_{k.upper()}": v for k, v in stored.webhook_secrets.items()},
+        "SIM_OMS_URL": where.api,
+        "SIM_BOOKS": str(home / "simulator.db"),
+        **{f"SIM_SECRET_{k.upper()}": v for k, v in stored.webhook_secrets.items()},
+    }
+
+
+def _service(child: Child, ready: Callable[[], Awaitable[bool]]) -> Service:
+    async def start() -> None:
+        await child.start()
+        await child.until(ready, within=_READY_WITHIN)
+
+    return Service(child, start)

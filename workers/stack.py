@@ -1,0 +1,274 @@
+"""The whole product on one machine: PostgreSQL, Temporal, simulator, worker and API.
+
+One supervisor starts them in order, keeps them running and stops them in order. A process that
+dies is started again, with a notice; one that keeps dying stops the stack.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from adapters.db.credentials import store_credential
+from adapters.db.engine import connect as connect_database
+from adapters.db.migrate import upgrade
+from workers.embedded.places import cache_dir, locked, unprivileged_account
+from workers.embedded.processes import ChildFailed
+from workers.embedded.services import Plan, plan
+from workers.embedded.toolchains import fetch_temporal
+from workers.settings import settings
+from workers.state import (
+    Process,
+    Running,
+    Secrets,
+    load_secrets,
+    read_left_over,
+    read_running,
+    write_private,
+)
+from workers.temporal import connect_to, ensure_search_attributes
+
+STOP_ORDER = ("worker", "api", "simulator", "temporal", "postgres")
+"""The worker first: what it has begun it may still finish, with everybody there to hear of it."""
+
+_DEATHS_ALLOWED = 5
+_DEATHS_WITHIN = 60.0  # seconds
+
+
+class AlreadyRunning(Exception):
+    """A stack runs in this home already."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"a stack runs in {home} already: see `oms status`, stop it by `oms down`")
+
+
+class Stack:
+    """The processes of one home, supervised by the process that started them.
+
+    Use it from the main thread: the kernel ends the children with the thread that started them.
+
+    Args:
+        home: State, data and logs; by default ``.oms`` in the checkout (``OMS_HOME``).
+        environment: Added to the environment of our processes, over the embedded defaults.
+        report: Told in one line what is going on.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.home = (home or settings().home).resolve()
+        self.failed = asyncio.Event()
+        """Set when a process keeps dying and the stack is of no more use."""
+        self._environment = dict(environment or {})
+        self._report = report
+        self._plan: Plan | None = None
+        self._secrets: Secrets | None = None
+        self._guards: dict[str, asyncio.Task[None]] = {}
+        self._lock: IO[str] | None = None
+
+    def status(self) -> Running | None:
+        """What runs in this home, whoever started it; none when nothing does."""
+        return read_running(self.home)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of what runs now, by name."""
+        services = self._plan.services if self._plan else {}
+        return {name: service.child.pid for name, service in services.items() if service.child.pid}
+
+    async def start(self) -> Running:
+        """Start everything and wait until all of it is ready.
+
+        Raises:
+            AlreadyRunning: a stack runs in this home, perhaps somebody else's.
+            ToolMissing: Temporal cannot be had on this machine.
+            ChildFailed: a process does not come up; nothing is left running.
+        """
+        self._take_home()
+        try:
+            sweep(self.home)
+            await self._start_all()
+        except BaseException:
+            await self.stop()
+            raise
+        running = read_left_over(self.home)
+        assert running is not None
+        return running
+
+    async def stop(self) -> None:
+        """Stop everything in order. Safe to repeat, and after a start that failed."""
+        for name in list(self._guards):
+            await self._unguard(name)
+        services = self._plan.services if self._plan else {}
+        for name in STOP_ORDER:
+            if name in services and services[name].child.is_running:
+                self._report(f"stopping {name}")
+                await services[name].child.stop()
+        (self.home / "state.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def kill(self, name: str) -> None:
+        """End one process as ``kill -9`` does, and leave it down until `restart`."""
+        await self._unguard(name)
+        assert self._plan is not None
+        child = self._plan.services[name].child
+        child.send(signal.SIGKILL)
+        await child.ended()
+        self._write_state()
+
+    async def restart(self, name: str) -> None:
+        """Stop one process, unless it is down already, and start it again.
+
+        Raises:
+            ChildFailed: it does not come up again.
+        """
+        await self._unguard(name)
+        assert self._plan is not None
+        await self._plan.services[name].child.stop()
+        await self._up(name)
+        self._write_state()
+
+    def _take_home(self) -> None:
+        # The server's account passes through to its data; what lies here is closed one by one.
+        mode = 0o711 if unprivileged_account() else 0o700
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(mode)
+        lock = (self.home / "stack.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise AlreadyRunning(self.home) from None
+        self._lock = lock
+
+    async def _start_all(self) -> None:
+        own_temporal = os.environ.get("TEMPORAL_ADDRESS")
+        program = None if own_temporal else await asyncio.to_thread(fetch_temporal, self._report)
+        self._secrets = load_secrets(self.home)
+        # Two stacks that start at once must not choose the same ports.
+        with locked(cache_dir() / "ports.lock"):
+            self._plan = plan(self.home, self._secrets, temporal=program, extra=self._environment)
+            await _all(self._database(), self._temporal(), self._up("simulator"))
+            await _all(self._up("worker"), self._up("api"))
+        self._write_state()
+
+    async def _database(self) -> None:
+        await self._up("postgres")
+        assert self._plan is not None
+        assert self._secrets is not None
+        url = self._plan.addresses.database
+        self._report("migrating the database")
+        await asyncio.to_thread(upgrade, url)
+        database = connect_database(url)
+        async with database.begin() as tx:
+            for role, key in self._secrets.keys.items():
+                await store_credential(
+                    tx, id=f"embedded-{role}", key=key, role=role, now=datetime.now(UTC)
+                )
+        await database.dispose()
+
+    async def _temporal(self) -> None:
+        assert self._plan is not None
+        if "temporal" in self._plan.services:
+            await self._up("temporal")
+        await ensure_search_attributes(await connect_to(self._plan.addresses.temporal))
+
+    async def _up(self, name: str) -> None:
+        assert self._plan is not None
+        self._report(f"starting {name}")
+        await self._plan.services[name].start()
+        self._guards[name] = asyncio.create_task(self._guard(name))
+
+    async def _guard(self, name: str) -> None:
+        """Start a process again whenever it dies, until it does so too often."""
+        assert self._plan is not None
+        service = self._plan.services[name]
+        clock = asyncio.get_running_loop().time
+        deaths: list[float] = []
+        while True:
+            code = await service.child.ended()
+            deaths = [when for when in deaths if when > clock() - _DEATHS_WITHIN] + [clock()]
+            if len(deaths) > _DEATHS_ALLOWED:
+                self._report(f"{name} keeps dying: see {service.child.log}")
+                self.failed.set()
+                return
+            self._report(f"{name} died ({_reason(code)}); starting it again")
+            await asyncio.sleep(0.5 * (len(deaths) - 1))
+            try:
+                await service.start()
+            except ChildFailed as failed:
+                self._report(str(failed))
+                await service.child.stop()
+            self._write_state()
+
+    async def _unguard(self, name: str) -> None:
+        guard = self._guards.pop(name, None)
+        if guard is not None:
+            guard.cancel()
+            await asyncio.gather(guard, return_exceptions=True)
+
+    def _write_state(self) -> None:
+        if self._plan is None or self._secrets is None:
+            return
+        where = self._plan.addresses
+        running = Running(
+            api=where.api,
+            simulator=where.simulator,
+            temporal_ui=where.temporal_ui,
+            keys=self._secrets.keys,
+            webhook_secrets=self._secrets.webhook_secrets,
+            temporal=where.temporal,
+            database_url=where.database,
+            supervisor=os.getpid(),
+            processes={name: _process(pid) for name, pid in self.pids.items()},
+        )
+        write_private(self.home / "state.json", running.model_dump_json(indent=2))
+
+
+async def _all(*steps: Coroutine[Any, Any, None]) -> None:
+    """Do the steps side by side; the first that fails stops the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+def sweep(home: Path) -> None:
+    """End what a supervisor that was killed left behind. Only where the kernel did not.
+
+    Called by the holder of the home's lock: what the state file names is nobody's any more.
+    """
+    left = read_left_over(home)
+    if left is None:
+        return
+    for known in left.processes.values():
+        try:
+            process = psutil.Process(known.pid)
+            if abs(process.create_time() - known.started) < 1:
+                process.kill()
+                process.wait(timeout=10)
+        except psutil.NoSuchProcess:
+            continue
+    (home / "state.json").unlink()
+
+
+def _process(pid: int) -> Process:
+    return Process(pid=pid, started=psutil.Process(pid).create_time())
+
+
+def _reason(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
