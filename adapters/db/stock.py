@@ -83,6 +83,9 @@ class _Total:
         self.room = 0
 
 
+_Totals = dict[Place, _Total]
+
+
 async def apply_changes(
     tx: AsyncConnection, changes: Iterable[StockChange], *, cause: str, key: str, at: datetime
 ) -> bool:
@@ -103,9 +106,11 @@ async def apply_changes(
             SKU or location does not exist.
         KeyReused: the key was used for other changes.
     """
-    outcome = await take(tx, (), also=changes, cause=cause, key=key, at=at)
-    assert isinstance(outcome, Taken), "nothing was conditional"
-    return not outcome.again
+    totals = _add_up((), changes)
+    if not totals:
+        return True
+    found = await _move(tx, totals, cause=cause, key=key, at=at)
+    return not await _moved_before(tx, found, totals, key)
 
 
 async def take(
@@ -130,25 +135,14 @@ async def take(
     totals = _add_up(wanted, also)
     if not totals:
         return Taken()
+    # Rows locked by an attempt that came too late are let go: the caller will try other ones.
+    await tx.execute(text("SAVEPOINT take"))
     found = await _move(tx, totals, cause=cause, key=key, at=at)
-    if found.missing:
-        # Only now, so that the usual case is one statement; nothing is locked while this waits.
-        await create_places(tx, [(sku, location) for sku, location in found.missing])
-        found = await _move(tx, totals, cause=cause, key=key, at=at)
-    if found.short and not found.used and not await _used(tx, key):
-        return Short(tuple(sorted(_short_rows(found.short))))
-    moves = sum(1 for total in totals.values() for delta in total.deltas.values() if delta)
-    if found.moved == moves and not found.used:
-        return Taken()
-    await _must_be_the_same(tx, totals, key)
-    return Taken(again=True)
-
-
-async def reserve(
-    tx: AsyncConnection, wanted: Iterable[Want], *, order: str, key: str, at: datetime
-) -> Taken | Short:
-    """Hold all the units of an order before it is paid, or none. See `take`."""
-    return await take(tx, wanted, cause=f"reserve {order}", key=key, at=at)
+    if found.short:
+        await tx.execute(text("ROLLBACK TO SAVEPOINT take"))
+        if not await _used(tx, key):
+            return Short(tuple(sorted(_short_rows(found.short))))
+    return Taken(again=await _moved_before(tx, found, totals, key))
 
 
 async def create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
@@ -164,8 +158,8 @@ async def create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
     )
 
 
-def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> dict[Place, _Total]:
-    totals: dict[Place, _Total] = {}
+def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
+    totals: _Totals = {}
     for want in wanted:
         assert want.quantity > 0
         total = totals.setdefault((want.sku, want.location), _Total())
@@ -185,11 +179,16 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> dict[Place, 
     }
 
 
-# `level` holds each row as it will be, less what is wanted of it, read under its lock. Nothing is
-# locked when the key was used or a row has to be made first. The rows move only if every movement
-# could be appended: a transaction with the same key that was faster leaves none to append.
+# What a place has for those who ask: its level as it will be, less what is wanted of it.
+_AVAILABLE = """greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved
+    - s.allocated - w.allocated - s.safety_stock + w.units)"""
+_ROOM = "greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room)"
+
+# `seen` is read without a lock: what is short already queues for none. `level` is what is really
+# there, read under the locks. The levels move only if every movement could be appended: a
+# transaction with the same key that was faster leaves none to append.
 _MOVE = text(
-    """
+    f"""
 WITH wanted AS (
   SELECT * FROM unnest(
     CAST(:sku AS text[]), CAST(:location AS text[]), CAST(:on_hand AS bigint[]),
@@ -199,24 +198,25 @@ WITH wanted AS (
   ) AS w(sku, location, on_hand, reserved, allocated, incoming, damaged, backordered, units, room)
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
-), missing AS (
-  SELECT w.sku, w.location FROM wanted w
-  WHERE w.units = 0 AND w.room = 0 AND NOT (SELECT yes FROM used) AND NOT EXISTS (
-    SELECT FROM stock_levels s WHERE s.sku = w.sku AND s.location = w.location)
+), seen AS (
+  SELECT w.sku, w.location, w.units, coalesce({_AVAILABLE}, 0) AS available,
+    w.room, coalesce({_ROOM}, 0) AS room_left, s.sku IS NULL AS is_missing
+  FROM wanted w LEFT JOIN stock_levels s ON s.sku = w.sku AND s.location = w.location
+), seen_short AS (
+  SELECT * FROM seen WHERE units > available OR room > room_left
+), go AS (
+  SELECT NOT (SELECT yes FROM used) AND NOT EXISTS (SELECT FROM seen_short)
+    AND NOT EXISTS (SELECT FROM seen WHERE is_missing) AS yes
 ), level AS MATERIALIZED (
-  SELECT s.sku, s.location,
-    greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved - s.allocated - w.allocated
-      - s.safety_stock + w.units) AS available,
-    greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room) AS room
+  SELECT w.sku, w.location, w.units, {_AVAILABLE} AS available, w.room, {_ROOM} AS room_left
   FROM stock_levels s JOIN wanted w ON s.sku = w.sku AND s.location = w.location
-  WHERE NOT (SELECT yes FROM used) AND (SELECT count(*) FROM missing) = 0
+  WHERE (SELECT yes FROM go)
   ORDER BY s.sku, s.location
   FOR NO KEY UPDATE OF s
 ), short AS (
-  SELECT w.sku, w.location, w.units, coalesce(l.available, 0) AS available,
-    w.room, coalesce(l.room, 0) AS room_left
-  FROM wanted w LEFT JOIN level l ON l.sku = w.sku AND l.location = w.location
-  WHERE w.units > coalesce(l.available, 0) OR w.room > coalesce(l.room, 0)
+  SELECT sku, location, units, available, room, room_left FROM seen_short
+  UNION ALL
+  SELECT * FROM level WHERE units > available OR room > room_left
 ), moved AS (
   INSERT INTO stock_movements (at, sku, location, bucket, delta, cause, key)
   SELECT :at, w.sku, w.location, d.bucket, d.delta, :cause, :key
@@ -224,9 +224,7 @@ WITH wanted AS (
     ('on_hand', w.on_hand), ('reserved', w.reserved), ('allocated', w.allocated),
     ('incoming', w.incoming), ('damaged', w.damaged), ('backordered', w.backordered)
   ) AS d(bucket, delta)
-  WHERE d.delta <> 0 AND NOT (SELECT yes FROM used)
-    AND (SELECT count(*) FROM missing) = 0 AND (SELECT count(*) FROM short) = 0
-    AND (SELECT count(*) FROM level) >= 0
+  WHERE d.delta <> 0 AND (SELECT yes FROM go) AND (SELECT count(*) FROM short) = 0
   ORDER BY w.sku, w.location, d.bucket
   ON CONFLICT ON CONSTRAINT movement_once DO NOTHING
   RETURNING id
@@ -239,7 +237,8 @@ WITH wanted AS (
     AND (SELECT count(*) FROM moved) = :moves AND :moves > 0
 )
 SELECT (SELECT yes FROM used) AS used, (SELECT count(*) FROM moved) AS moved,
-  (SELECT jsonb_agg(jsonb_build_array(sku, location)) FROM missing) AS missing,
+  (SELECT jsonb_agg(jsonb_build_array(sku, location)) FROM seen
+    WHERE is_missing AND units = 0 AND room = 0) AS missing,
   (SELECT jsonb_agg(jsonb_build_array(sku, location, units, available, room, room_left))
     FROM short) AS short
 """
@@ -247,7 +246,7 @@ SELECT (SELECT yes FROM used) AS used, (SELECT count(*) FROM moved) AS moved,
 
 
 async def _move(
-    tx: AsyncConnection, totals: dict[Place, _Total], *, cause: str, key: str, at: datetime
+    tx: AsyncConnection, totals: _Totals, *, cause: str, key: str, at: datetime
 ) -> Row[Any]:
     rows = totals.values()
     arguments: dict[str, Any] = {
@@ -258,9 +257,38 @@ async def _move(
         "location": [location for _, location in totals],
         "units": [total.units for total in rows],
         "room": [total.room for total in rows],
-        "moves": sum(1 for total in rows for delta in total.deltas.values() if delta),
+        "moves": _moves(totals),
+        "cause": cause,
+        "key": key,
+        "at": at,
     }
-    return (await tx.execute(_MOVE, arguments | {"cause": cause, "key": key, "at": at})).one()
+    found = (await tx.execute(_MOVE, arguments)).one()
+    if found.missing and not found.used and not found.short:
+        # Only now, so that the usual case is one statement; nothing is locked while this waits.
+        await create_places(tx, [(sku, location) for sku, location in found.missing])
+        found = (await tx.execute(_MOVE, arguments)).one()
+    return found
+
+
+def _moves(totals: _Totals) -> int:
+    return sum(1 for total in totals.values() for delta in total.deltas.values() if delta)
+
+
+async def _moved_before(tx: AsyncConnection, found: Row[Any], totals: _Totals, key: str) -> bool:
+    """Whether the key was used before, for just these changes."""
+    if found.moved == _moves(totals) and not found.used:
+        return False
+    statement = text("SELECT sku, location, bucket, delta FROM stock_movements WHERE key = :key")
+    stored = {tuple(row) for row in await tx.execute(statement, {"key": key})}
+    asked = {
+        (sku, location, bucket, delta)
+        for (sku, location), total in totals.items()
+        for bucket, delta in total.deltas.items()
+        if delta
+    }
+    if stored != asked:
+        raise KeyReused(f"{key!r} already moved other stock")
+    return True
 
 
 def _short_rows(found: Sequence[Sequence[Any]]) -> Iterable[ShortRow]:
@@ -274,16 +302,3 @@ def _short_rows(found: Sequence[Sequence[Any]]) -> Iterable[ShortRow]:
 async def _used(tx: AsyncConnection, key: str) -> bool:
     statement = text("SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key)")
     return bool(await tx.scalar(statement, {"key": key}))
-
-
-async def _must_be_the_same(tx: AsyncConnection, totals: dict[Place, _Total], key: str) -> None:
-    statement = text("SELECT sku, location, bucket, delta FROM stock_movements WHERE key = :key")
-    stored = {tuple(row) for row in await tx.execute(statement, {"key": key})}
-    asked = {
-        (sku, location, bucket, delta)
-        for (sku, location), total in totals.items()
-        for bucket, delta in total.deltas.items()
-        if delta
-    }
-    if stored != asked:
-        raise KeyReused(f"{key!r} already moved other stock")
