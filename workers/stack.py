@@ -266,6 +266,29 @@ def sweep(home: Path) -> None:
     (home / "state.json").unlink()
 
 
+def stop_running(home: Path, *, within: float = 60) -> bool:
+    """Ask the supervisor of a home to stop everything, and wait until it has.
+
+    Returns:
+        Whether anything ran.
+
+    Raises:
+        TimeoutError: it is still there after so many seconds.
+    """
+    running = read_running(home)
+    if running is None:
+        return False
+    try:
+        supervisor = psutil.Process(running.supervisor)
+        supervisor.terminate()
+        supervisor.wait(timeout=within)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        raise TimeoutError(f"the stack has not stopped within {within:.0f} s") from None
+    return True
+
+
 def _process(pid: int) -> Process:
     return Process(pid=pid, started=psutil.Process(pid).create_time())
 
