@@ -5,6 +5,7 @@ dies is started again, with a notice; one that keeps dying stops the stack.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -39,6 +40,7 @@ STOP_ORDER = ("worker", "api", "simulator", "temporal", "postgres")
 
 _DEATHS_ALLOWED = 5
 _DEATHS_WITHIN = 60.0  # seconds
+RESTART_PAUSE = 0.5  # seconds, times the deaths before
 
 
 class AlreadyRunning(Exception):
@@ -205,7 +207,7 @@ class Stack:
                 self.failed.set()
                 return
             self._report(f"{name} died ({_reason(code)}); starting it again")
-            await asyncio.sleep(0.5 * (len(deaths) - 1))
+            await asyncio.sleep(RESTART_PAUSE * (len(deaths) - 1))
             try:
                 await service.start()
             except ChildFailed as failed:
@@ -232,8 +234,9 @@ class Stack:
             temporal=where.temporal,
             database_url=where.database,
             supervisor=os.getpid(),
-            processes={name: _process(pid) for name, pid in self.pids.items()},
+            processes={},
         )
+        running = state_of(running, self.pids)
         write_private(self.home / "state.json", running.model_dump_json(indent=2))
 
 
@@ -289,8 +292,13 @@ def stop_running(home: Path, *, within: float = 60) -> bool:
     return True
 
 
-def _process(pid: int) -> Process:
-    return Process(pid=pid, started=psutil.Process(pid).create_time())
+def state_of(running: Running, pids: Mapping[str, int]) -> Running:
+    """Say which processes run now, each with the time it started."""
+    found = {}
+    for name, pid in pids.items():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it died this moment
+            found[name] = Process(pid=pid, started=psutil.Process(pid).create_time())
+    return running.model_copy(update={"processes": found})
 
 
 def _reason(code: int) -> str:

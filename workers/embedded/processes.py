@@ -83,6 +83,7 @@ class Child:
                 user=self._account.uid if self._account else None,
                 group=self._account.gid if self._account else None,
                 extra_groups=[] if self._account else None,
+                umask=0o077,  # what they write holds orders, and is nobody else's
             )
 
     def _die_with_parent(self) -> None:

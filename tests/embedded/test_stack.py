@@ -1,0 +1,208 @@
+import asyncio
+import json
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from typing_extensions import override
+
+from workers import stack as stack_module
+from workers.cli import as_status
+from workers.embedded.processes import Child
+from workers.embedded.services import Addresses, Plan, Service
+from workers.stack import AlreadyRunning, Stack, stop_running
+from workers.state import load_secrets, read_running
+
+Told = list[str]
+
+
+class BareStack(Stack):
+    """Our own processes without the servers below them."""
+
+    @override
+    async def _database(self) -> None:
+        pass
+
+    @override
+    async def _temporal(self) -> None:
+        pass
+
+
+@pytest.fixture
+def told() -> Told:
+    return []
+
+
+@pytest.fixture
+async def stack(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[BareStack]:
+    monkeypatch.setattr(stack_module, "plan", sleepers("sleep 60"))
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    bare = BareStack(tmp_path / "home", report=told.append)
+    yield bare
+    await bare.stop()
+
+
+def sleepers(script: str) -> Callable[..., Plan]:
+    """Plan three processes that run a line of shell; each is ready once it was started."""
+
+    def plan(home: Path, *_: object, **__: object) -> Plan:
+        def service(name: str) -> Service:
+            child = Child(name, ["sh", "-c", f"exec {script}"], log=home / "log" / f"{name}.log")
+            return Service(child, child.start)
+
+        return Plan(
+            {name: service(name) for name in ("simulator", "worker", "api")},
+            Addresses(
+                api="http://127.0.0.1:8080",
+                simulator="http://127.0.0.1:8090",
+                temporal="127.0.0.1:7233",
+                temporal_ui="http://127.0.0.1:8233",
+                database="postgresql+psycopg://oms@127.0.0.1/oms",
+            ),
+        )
+
+    return plan
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_running_stack_shows_its_addresses_and_keys_as_the_contract_says(
+    stack: BareStack,
+) -> None:
+    running = await stack.start()
+
+    shown = json.loads(json.dumps(as_status(running)))
+    assert {"api", "simulator", "temporal_ui"} <= set(shown)
+    assert set(shown["keys"]) == {"operator", "channel", "node"}
+    assert set(shown["webhook_secrets"]) == {"payments", "carriers", "nodes"}
+    assert all(secret.startswith("whsec_") for secret in shown["webhook_secrets"].values())
+
+
+async def test_what_holds_keys_is_readable_by_its_owner_alone(stack: BareStack) -> None:
+    await stack.start()
+
+    for name in ("state.json", "secrets.json"):
+        assert stat.S_IMODE((stack.home / name).stat().st_mode) == 0o600
+
+
+async def test_keys_stay_the_same_over_a_restart(stack: BareStack) -> None:
+    first = (await stack.start()).keys
+    await stack.stop()
+
+    assert (await stack.start()).keys == first
+
+
+async def test_nothing_runs_and_nothing_is_claimed_after_a_stop(stack: BareStack) -> None:
+    await stack.start()
+    pids = stack.pids
+
+    await stack.stop()
+
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    assert read_running(stack.home) is None
+
+
+async def test_a_second_stack_in_the_same_home_says_that_one_runs(stack: BareStack) -> None:
+    await stack.start()
+
+    with pytest.raises(AlreadyRunning):
+        await BareStack(stack.home).start()
+
+    assert set(stack.pids) == {"simulator", "worker", "api"}
+
+
+async def test_a_process_that_dies_is_started_again_with_a_notice(
+    stack: BareStack, told: Told
+) -> None:
+    await stack.start()
+    before = stack.pids["worker"]
+
+    psutil.Process(before).kill()
+    await until(lambda: stack.pids.get("worker", before) != before)
+
+    assert "worker died (SIGKILL); starting it again" in told
+    known = read_running(stack.home)
+    assert known is not None
+    assert known.processes["worker"].pid == stack.pids["worker"]
+
+
+async def test_a_process_that_keeps_dying_stops_the_stack(
+    stack: BareStack, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_module, "plan", sleepers("false"))
+    monkeypatch.setattr(stack_module, "RESTART_PAUSE", 0)
+    await stack.start()
+
+    async with asyncio.timeout(20):
+        await stack.failed.wait()
+
+    assert any("keeps dying" in line for line in told)
+
+
+async def test_a_killed_process_stays_down_until_it_is_wanted_again(stack: BareStack) -> None:
+    await stack.start()
+
+    await stack.kill("worker")
+    assert set(stack.pids) == {"simulator", "api"}
+
+    await stack.restart("worker")
+    assert set(stack.pids) == {"simulator", "worker", "api"}
+
+
+async def test_what_a_killed_supervisor_left_behind_is_swept_up(stack: BareStack) -> None:
+    running = await stack.start()
+    await stack.stop()
+    orphan = await asyncio.create_subprocess_exec("sleep", "60")
+    left = stack_module.state_of(running, {"worker": orphan.pid})
+    (stack.home / "state.json").write_text(left.model_dump_json())
+
+    await stack.start()
+
+    assert await orphan.wait() == -signal.SIGKILL
+
+
+async def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    script = f"""
+import asyncio, pathlib
+from workers.embedded.processes import Child
+async def main():
+    child = Child("sleeper", ["sleep", "60"], log=pathlib.Path({str(tmp_path)!r}) / "log")
+    await child.start()
+    print(child.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    supervisor = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+    )
+    assert supervisor.stdout is not None
+    child = psutil.Process(int(await supervisor.stdout.readline()))
+
+    supervisor.kill()
+    await supervisor.wait()
+
+    child.wait(timeout=10)
+
+
+async def test_stopping_where_nothing_runs_says_so(tmp_path: Path) -> None:
+    assert stop_running(tmp_path) is False
+
+
+def test_the_secrets_of_two_homes_differ(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+
+    one, two = load_secrets(tmp_path / "one"), load_secrets(tmp_path / "two")
+
+    assert one.stack_id != two.stack_id
+    assert not set(one.keys.values()) & set(two.keys.values())
