@@ -1,0 +1,277 @@
+"""A run against a pretended API, which moves each order one step each time it is looked at."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from adapters.http import Http
+from workers.api_client import ApiClient, ApiRefused
+from workers.demo import loader, runner
+from workers.demo.board import board_view, outcome_view
+from workers.demo.catalogue import Catalogue, StockRow
+from workers.demo.closing import Ending
+from workers.demo.loader import load
+from workers.demo.runner import Run
+from workers.demo.stages import Stage
+
+Json = dict[str, Any]
+
+LIFE = (
+    ("pending", "unfulfilled"),
+    ("open", "unfulfilled"),
+    ("open", "in_progress"),
+    ("open", "fulfilled"),
+    ("completed", "delivered"),
+)
+
+
+class PretendOms:
+    """An order system with no other customers, and a provider that knows magic tokens."""
+
+    def __init__(self) -> None:
+        self.put: Counter[str] = Counter()
+        self.stock: dict[tuple[str, str], int] = {}
+        self.orders: dict[str, Json] = {}
+        self.parked: set[str] = set()
+        self.resolved: list[Json] = []
+        self.away = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911 - a switchboard
+        if self.away:
+            self.away -= 1
+            return httpx.Response(503, json={"code": "unavailable"})
+        parts = request.url.path.removeprefix("/v1/").split("/")
+        body = json.loads(request.content) if request.content else {}
+        match request.method, *parts:
+            case "PUT", kind, _:
+                self.put[kind] += 1
+                return httpx.Response(201, json=body)
+            case "POST", "stock", "adjustments":
+                return self._count(body)
+            case "POST", "orders":
+                return self._place(body)
+            case "POST", "orders", number, "resolve":
+                self.resolved.append(body | {"number": number})
+                self.parked.discard(number)
+                return httpx.Response(200, json=self.orders[number])
+            case "GET", "orders":
+                return self._list(request.url.params)
+            case "GET", "orders", number:
+                return httpx.Response(200, json=self._step(self.orders[number]))
+            case "GET", "orders", _, "explain":
+                waits = [{"step": None}, {"step": "capture:1"}]
+                return httpx.Response(200, json={"data": waits})
+        return httpx.Response(404, json={"code": "not_found"})
+
+    def _count(self, body: Json) -> httpx.Response:
+        for row in body["adjustments"]:
+            self.stock[row["sku"], row["location"]] = row["set"]
+        return httpx.Response(200, json={"data": []})
+
+    def _place(self, body: Json) -> httpx.Response:
+        token = body["tenders"][0]["token"]
+        if body["reference"] in {order["reference"] for order in self.orders.values()}:
+            return httpx.Response(409, json={"code": "reference_reused"})
+        number = f"N-{len(self.orders)}"
+        order = {
+            "number": number, "reference": body["reference"], "channel": body["channel"],
+            "status": "pending", "fulfillment_status": "unfulfilled", "refusal": None,
+            "step": 0, "token": token,
+        }  # fmt: skip
+        self.orders[number] = order
+        if token == "tok_declined":
+            order |= {"status": "cancelled", "refusal": {"code": "payment_declined"}}
+            return httpx.Response(422, json={"code": "payment_declined", "number": number})
+        return httpx.Response(202, json=order)
+
+    def _list(self, params: httpx.QueryParams) -> httpx.Response:
+        if "attention" in params:
+            found = [self.orders[number] for number in sorted(self.parked)]
+        elif "reference" in params:
+            found = [o for o in self.orders.values() if o["reference"] == params["reference"]]
+        else:
+            found = [o for o in self.orders.values() if o["status"] == params["status"]]
+        return httpx.Response(200, json={"data": list(map(self._step, found)), "next_cursor": None})
+
+    def _step(self, order: Json) -> Json:
+        shown = dict(order)
+        if order["token"] == "tok_stuck" or order["number"] in self.parked:
+            return shown
+        if order["status"] in ("pending", "open"):
+            order["step"] += 1
+            order["status"], order["fulfillment_status"] = LIFE[order["step"]]
+            if order["token"] == "tok_capture_fails" and order["step"] == 3:
+                self.parked.add(order["number"])
+        return shown
+
+
+def an_order(reference: str, token: str = "tok_ok") -> Json:
+    return {"channel": "web-de", "reference": reference, "tenders": [{"token": token}]}
+
+
+@pytest.fixture
+def oms() -> PretendOms:
+    return PretendOms()
+
+
+@pytest.fixture
+def api(oms: PretendOms) -> ApiClient:
+    http = Http("http://x", timeout=timedelta(seconds=1), transport=httpx.MockTransport(oms))
+    return ApiClient(http, "key", pause=timedelta())
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(runner, "PARKED_FOR_GOOD_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("orders", [3, 40])
+async def test_every_order_is_followed_to_its_verdict(api: ApiClient, orders: int) -> None:
+    placed = [an_order(f"r-{i}", "tok_declined" if i % 3 == 0 else "tok_ok") for i in range(orders)]
+
+    outcome = await Run(api, placed, run="t").to_the_end(within=20)
+
+    refused = len(range(0, orders, 3))
+    assert outcome.unsettled == ()
+    assert outcome.counts == {Stage.REFUSED: refused, Stage.DELIVERED: orders - refused}
+    assert outcome.refusals == {"payment_declined": refused}
+
+
+async def test_an_api_that_is_away_for_a_while_loses_no_order(
+    api: ApiClient, oms: PretendOms
+) -> None:
+    oms.away = 40
+
+    outcome = await Run(api, [an_order("r-1"), an_order("r-2")], run="t").to_the_end(within=20)
+
+    assert outcome.counts == {Stage.DELIVERED: 2}
+    assert len(oms.orders) == 2
+
+
+async def test_the_showpiece_is_repaired_as_an_operator_would(
+    api: ApiClient, oms: PretendOms
+) -> None:
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_capture_fails")], run="t", repair="r-2")
+
+    outcome = await run.to_the_end(within=20)
+
+    assert outcome.counts == {Stage.DELIVERED: 2}
+    assert [(done["step"], done["action"]) for done in oms.resolved] == [
+        ("capture:1", "done_manually")
+    ]
+    assert all(done["actor"] and done["reason"] for done in oms.resolved)
+    assert run.repaired == oms.resolved[0]["number"]
+
+
+async def test_any_other_order_that_parks_counts_as_parked(api: ApiClient, oms: PretendOms) -> None:
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_capture_fails")], run="t")
+
+    outcome = await run.to_the_end(within=20)
+
+    assert outcome.counts == {Stage.DELIVERED: 1, Stage.PARKED: 1}
+    assert outcome.unsettled == ()
+    assert oms.resolved == []
+
+
+async def test_an_order_without_a_verdict_in_time_is_named(api: ApiClient) -> None:
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_stuck")], run="t")
+
+    outcome = await run.to_the_end(within=0.5)
+
+    assert [entry.reference for entry in outcome.unsettled] == ["r-2"]
+    ending = Ending(outcome, seconds=0.5, violations=[])
+    assert not ending.is_good
+    assert json.loads(ending.as_json())["without_verdict"] == ["N-1"]
+
+
+async def test_an_order_placed_by_an_earlier_run_is_watched_too(
+    api: ApiClient, oms: PretendOms
+) -> None:
+    await Run(api, [an_order("r-1")], run="first").to_the_end(within=20)
+
+    outcome = await Run(api, [an_order("r-1"), an_order("r-2")], run="again").to_the_end(within=20)
+
+    assert outcome.counts == {Stage.DELIVERED: 2}
+    assert len(oms.orders) == 2
+
+
+async def test_everything_a_retailer_has_is_loaded_and_told(
+    api: ApiClient, oms: PretendOms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "ROWS_IN_A_BATCH", 7)
+    told: dict[str, tuple[int, int]] = {}
+    retailer = Catalogue(
+        channels={"web-de": "Web"},
+        locations={"s-1": {"name": "One"}, "s-2": {"name": "Two"}},
+        products={f"A-{i}": {"name": "Lamp"} for i in range(30)},
+        stock=tuple(StockRow(f"A-{i}", "s-1", i) for i in range(30)),
+        orders=(),
+    )
+
+    await load(api, retailer, run="t", report=lambda what, n, of: told.update({what: (n, of)}))
+
+    assert oms.put == {"channels": 1, "locations": 2, "products": 30}
+    assert oms.stock == {(f"A-{i}", "s-1"): i for i in range(30)}
+    assert told == {
+        "channels": (1, 1), "locations": (2, 2), "products": (30, 30), "stock": (30, 30),
+    }  # fmt: skip
+
+
+async def test_a_row_the_api_refuses_stops_the_loading(api: ApiClient) -> None:
+    api_of_nothing = ApiClient(
+        Http(
+            "http://x",
+            timeout=timedelta(seconds=1),
+            transport=httpx.MockTransport(
+                lambda request: httpx.Response(422, json={"code": "validation_failed"})
+            ),
+        ),
+        "key",
+    )
+    retailer = Catalogue(channels={"c": "C"}, locations={}, products={}, stock=(), orders=())
+
+    with pytest.raises(ExceptionGroup) as refused:
+        await load(api_of_nothing, retailer, run="t", report=lambda what, n, of: None)
+
+    assert refused.group_contains(ApiRefused, match="validation_failed")
+
+
+async def test_the_outcome_for_machines_has_exactly_the_promised_numbers(api: ApiClient) -> None:
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_declined")], run="t")
+    outcome = await run.to_the_end(within=20)
+
+    written = json.loads(Ending(outcome, seconds=1.23, violations=[]).as_json())
+
+    assert written["audit"] == {"violations": []}
+    assert {
+        key: written[key]
+        for key in ("orders", "delivered", "refused", "parked", "returns", "returns_closed")
+    } == {
+        "orders": 2, "delivered": 1, "refused": 1, "parked": 0, "returns": 0, "returns_closed": 0,
+    }  # fmt: skip
+    assert written["seconds"] == 1.2
+
+
+async def test_the_board_and_the_outcome_can_be_read(api: ApiClient) -> None:
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_declined")], run="t")
+    outcome = await run.to_the_end(within=20)
+    console = Console(record=True, width=120, file=None, quiet=False)
+
+    with console.capture() as shown:
+        console.print(board_view(run.entries, seconds=60), outcome_view(outcome))
+
+    for words in ("2 orders", "delivered", "1 payment_declined", "2 verdicts, 2 a minute"):
+        assert words in shown.get()
+
+
+def test_books_that_disagree_end_badly(api: ApiClient) -> None:
+    outcome = Run(api, [], run="t").outcome
+
+    assert Ending(outcome, seconds=1, violations=[]).is_good
+    assert not Ending(outcome, seconds=1, violations=[{"rule": 4}]).is_good

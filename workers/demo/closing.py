@@ -1,0 +1,132 @@
+"""How the demonstration ends: the outcome, one order's story, the audit, and where to look."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workers.api_client import ApiClient
+from workers.demo.board import outcome_view
+from workers.demo.catalogue import Json
+from workers.demo.runner import Run
+from workers.demo.stages import Entry, Outcome, Stage
+from workers.demo.surroundings import Place, audit
+from workers.order_views import explain_view, timeline_view
+
+CANDIDATES = 12
+"""Delivered orders looked through for one with a story to tell."""
+
+MOST_EXPLAINED = 5
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a run came to. `seconds` is from the first order to the last verdict."""
+
+    outcome: Outcome
+    seconds: float
+    violations: Sequence[Any]
+
+    @property
+    def is_good(self) -> bool:
+        """Say whether every order has its verdict and the books agree."""
+        return not self.outcome.unsettled and not self.violations
+
+    def as_json(self) -> str:
+        """Give the outcome for machines; `returns` stay 0 until there are any."""
+        counts = self.outcome.counts
+        return json.dumps({
+            "orders": self.outcome.orders,
+            "delivered": counts.get(Stage.DELIVERED, 0),
+            "refused": counts.get(Stage.REFUSED, 0),
+            "cancelled": counts.get(Stage.CANCELLED, 0),
+            "parked": counts.get(Stage.PARKED, 0),
+            "without_verdict": [each.number or each.reference for each in self.outcome.unsettled],
+            "returns": 0,
+            "returns_closed": 0,
+            "seconds": round(self.seconds, 1),
+            "audit": {"violations": list(self.violations)},
+        })  # fmt: skip
+
+
+async def ending_of(run: Run) -> Ending:
+    """Close the run: take its time, and have the books compared."""
+    seconds = run.seconds
+    return Ending(run.outcome, seconds, (await audit()).violations)
+
+
+async def show_ending(
+    console: Console, api: ApiClient, run: Run, ending: Ending, place: Place
+) -> None:
+    """Tell a visitor how it went and where to look further."""
+    console.print()
+    console.print(outcome_view(ending.outcome))
+    if story := await _story(api, run):
+        console.print()
+        console.print(timeline_view(story.events, title=story.title))
+    for entry in ending.outcome.unsettled[:MOST_EXPLAINED]:
+        await _explain(console, api, entry)
+    console.print()
+    console.print(_audit_line(ending.violations))
+    console.print(_where_to_look(place, story.number if story else None))
+
+
+@dataclass(frozen=True)
+class _Story:
+    number: str
+    title: str
+    events: Sequence[Json]
+
+
+async def _story(api: ApiClient, run: Run) -> _Story | None:
+    """Choose the repaired order, else the delivered one to which the most happened."""
+    if run.repaired:
+        events = await _timeline(api, run.repaired)
+        return _Story(run.repaired, f"Order {run.repaired}: parked, and repaired", events)
+    delivered = [entry.number for entry in run.entries if entry.stage is Stage.DELIVERED]
+    lives = [(number, await _timeline(api, number)) for number in delivered[:CANDIDATES] if number]
+    if not lives:
+        return None
+    number, events = max(lives, key=lambda life: len(life[1]))
+    return _Story(number, f"Order {number}", events)
+
+
+async def _timeline(api: ApiClient, number: str) -> Sequence[Json]:
+    return [event async for event in api.every(f"/v1/orders/{quote(number, safe='')}/timeline")]
+
+
+async def _explain(console: Console, api: ApiClient, entry: Entry) -> None:
+    """Say of an order without a verdict what it waits for."""
+    if entry.number is None:
+        console.print(Text(f"{entry.reference} was never answered.", "red"))
+        return
+    waits = await api.get(f"/v1/orders/{quote(entry.number, safe='')}/explain")
+    console.print(Text(f"{entry.number} has no verdict ({entry.stage}):", "red"))
+    console.print(explain_view(entry.number, waits["data"]))
+
+
+def _audit_line(violations: Sequence[Any]) -> Text:
+    if not violations:
+        return Text("Audit: all books agree.", "bold green")
+    lines = "".join(f"\n  {json.dumps(violation)}" for violation in violations[:20])
+    return Text(f"Audit: {len(violations)} violations.{lines}", "bold red")
+
+
+def _where_to_look(place: Place, number: str | None) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    ui = place.running.temporal_ui
+    if ui and number:
+        table.add_row("this order's run", f"{ui}/namespaces/default/workflows/order%2F{number}")
+    table.add_row("Temporal UI", ui or f"of the server at {place.running.temporal}")
+    table.add_row("API docs", f"{place.running.api}/docs")
+    table.add_row("one order", f"oms order show {number or 'NUMBER'}")
+    if place.ours:
+        table.add_row("", "This stack stops now; `make up` starts it again, with these orders.")
+    return table
