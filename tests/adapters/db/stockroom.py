@@ -96,7 +96,7 @@ class Stockroom:
                 text("SELECT * FROM stock_levels WHERE sku = :sku AND location = :location"),
                 {"sku": sku, "location": location},
             )
-            row = found.mappings().one_or_none() or {}
+            row = found.mappings().one_or_none()
         return {bucket: row[bucket] for bucket in BUCKETS if row and row[bucket]}
 
     async def until_waiting(self, transactions: int) -> None:
@@ -122,4 +122,4 @@ class Stockroom:
                     " WHERE coalesce(l.units, 0) <> coalesce(m.units, 0)"
                 )
             )
-        return differences == 0
+        return bool(differences == 0)

@@ -249,7 +249,7 @@ async def test_who_lost_a_race_holds_no_lock_while_trying_elsewhere(stockroom: S
         await take(faster, both, cause="test", key="faster", at=NOW)
         buyers = asyncio.gather(buy("o1", "lyon", "paris"), buy("o2", "paris", "lyon"))
         await stockroom.until_waiting(2)
-    outcomes = await buyers
+    outcomes = list(await buyers)
 
     assert outcomes == [
         (Short((ShortRow("LAMP", "lyon", 2, 1),)), Taken()),
