@@ -13,6 +13,7 @@ from rich.table import Table
 
 from adapters.db.migrate import upgrade
 from workers import commands_order
+from workers.demo.command import demo
 from workers.doctor import Finding, Health, examine
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they hold keys and addresses
 )
 app.add_typer(commands_order.app, name="order")
+app.command()(demo)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _COLOURS = {Health.GOOD: "green", Health.NOTE: "yellow", Health.BROKEN: "red"}
