@@ -3,9 +3,19 @@
 Nothing is coerced: ``"2"``, ``true`` and ``1.0`` are no integers. An unknown field is refused.
 """
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 from oms.money import is_currency
@@ -37,6 +47,24 @@ def _known_currency(code: str) -> str:
     return code
 
 
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _moment(value: object) -> object:
+    """Read a time of RFC 3339. Pydantic would also take dates, and numbers of seconds."""
+    if not isinstance(value, str):
+        return value
+    try:
+        when = datetime.fromisoformat(value.upper()) if _RFC_3339.fullmatch(value) else None
+        # The first and the last year leave no room for an offset.
+        if when is not None and 1 < when.year < 9999:
+            return when.astimezone(UTC)
+    except ValueError:
+        pass
+    raise PydanticCustomError("time_invalid", "a time of RFC 3339 with its offset is wanted")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Text = Annotated[str, StringConstraints(max_length=255, pattern=_NO_CONTROL_CHARACTERS)]
 Words = Annotated[

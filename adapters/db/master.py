@@ -1,0 +1,163 @@
+"""Master data: channels, articles, locations and routing rule sets, each with a version.
+
+A write is one transaction: look at the version under the row's lock, then put the new content.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, Table, func, literal_column, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.db.tables import ChannelRow, LocationRow, ProductRow, RuleSetRow
+
+CHANNELS: Table = ChannelRow.__table__  # type: ignore[attr-defined] # SQLModel adds it
+PRODUCTS: Table = ProductRow.__table__  # type: ignore[attr-defined] # the same
+LOCATIONS: Table = LocationRow.__table__  # type: ignore[attr-defined] # the same
+RULE_SETS: Table = RuleSetRow.__table__  # type: ignore[attr-defined] # the same
+
+
+@dataclass(frozen=True)
+class Put:
+    """What a write left: the row, and whether it is new."""
+
+    row: RowMapping
+    created: bool
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Nothing was written: the version is not the one the writer knew."""
+
+
+async def put(
+    tx: AsyncConnection, table: Table, id: str, values: Mapping[str, Any], if_version: int | None
+) -> Put | Changed:
+    """Write a channel, article or location whole, making it where there is none."""
+    (key,) = table.primary_key.columns
+    version = await tx.scalar(select(table.c.version).where(key == id).with_for_update())
+    if if_version not in (None, version):
+        return Changed()
+    statement = insert(table).values({key.name: id, "version": 1, **values})
+    row = (
+        (
+            await tx.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[key],
+                    set_={**values, "version": table.c.version + 1},
+                ).returning(*table.c, literal_column("(xmax = 0)").label("created"))
+            )
+        )
+        .mappings()
+        .one()
+    )
+    return Put(row, row["created"])
+
+
+async def get(tx: AsyncConnection, table: Table, id: str) -> RowMapping | None:
+    """Read a channel, article or location."""
+    (key,) = table.primary_key.columns
+    return (await tx.execute(select(table).where(key == id))).mappings().one_or_none()
+
+
+async def list_locations(
+    tx: AsyncConnection, *, after: tuple[datetime, str] | None, limit: int
+) -> list[RowMapping]:
+    """Locations, newest first, from the one after `after` (its making and id)."""
+    order = (LOCATIONS.c.created_at.desc(), LOCATIONS.c.id.desc())
+    query = select(LOCATIONS).order_by(*order).limit(limit)
+    if after is not None:
+        query = query.where(text("(created_at, id) < (:made, :id)")).params(
+            made=after[0], id=after[1]
+        )
+    return list((await tx.execute(query)).mappings())
+
+
+# --- routing rule sets ----------------------------------------------------------------------
+
+
+async def put_rule_set(
+    tx: AsyncConnection, id: str, document: Mapping[str, Any], if_version: int | None, now: datetime
+) -> Put | Changed:
+    """Add a version of a rule set. The versions before it stay as they are."""
+    # The newest version's row serialises writers; where there is none, the primary key does.
+    versions = select(RULE_SETS.c.version).where(RULE_SETS.c.id == id)
+    newest = await tx.scalar(
+        versions.order_by(RULE_SETS.c.version.desc()).limit(1).with_for_update()
+    )
+    if if_version not in (None, newest):
+        return Changed()
+    row = (
+        (
+            await tx.execute(
+                insert(RULE_SETS)
+                .values(
+                    id=id,
+                    version=(newest or 0) + 1,
+                    document=document,
+                    active=False,
+                    created_at=now,
+                )
+                .on_conflict_do_nothing()
+                .returning(*RULE_SETS.c)
+            )
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return Changed()
+    return Put(row, newest is None)
+
+
+async def get_rule_set(tx: AsyncConnection, id: str) -> RowMapping | None:
+    """Read the newest version of a rule set."""
+    query = select(RULE_SETS).where(RULE_SETS.c.id == id)
+    newest_first = query.order_by(RULE_SETS.c.version.desc()).limit(1)
+    return (await tx.execute(newest_first)).mappings().one_or_none()
+
+
+async def activate_rule_set(tx: AsyncConnection, id: str, version: int) -> RowMapping | None:
+    """Make one version the active one of all. None when there is no such version."""
+    # One at a time: two activations at once would both see no other active one.
+    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtext("rule_sets"))))
+    wanted = (RULE_SETS.c.id == id) & (RULE_SETS.c.version == version)
+    if await tx.scalar(select(RULE_SETS.c.version).where(wanted)) is None:
+        return None
+    await tx.execute(RULE_SETS.update().where(RULE_SETS.c.active).values(active=False))
+    activated = RULE_SETS.update().where(wanted).values(active=True).returning(*RULE_SETS.c)
+    return (await tx.execute(activated)).mappings().one()
+
+
+async def list_rule_sets(
+    tx: AsyncConnection, *, after: tuple[datetime, str, int] | None, limit: int
+) -> list[RowMapping]:
+    """All versions of all rule sets, newest first."""
+    columns = (RULE_SETS.c.created_at, RULE_SETS.c.id, RULE_SETS.c.version)
+    query = select(RULE_SETS).order_by(*(column.desc() for column in columns)).limit(limit)
+    if after is not None:
+        query = query.where(text("(created_at, id, version) < (:made, :id, :version)")).params(
+            made=after[0], id=after[1], version=after[2]
+        )
+    return list((await tx.execute(query)).mappings())
+
+
+# --- what orders ask ------------------------------------------------------------------------
+
+
+async def unknown_skus(tx: AsyncConnection, skus: set[str]) -> set[str]:
+    """Which of these are no articles that may be sold."""
+    found = await tx.scalars(
+        text("SELECT sku FROM products WHERE sellable AND sku = ANY(CAST(:skus AS text[]))"),
+        {"skus": sorted(skus)},
+    )
+    return skus - set(found)
+
+
+async def channel_is_open(tx: AsyncConnection, id: str) -> bool:
+    """Say whether the channel exists and takes orders."""
+    found = await tx.scalar(text("SELECT active FROM channels WHERE id = :id"), {"id": id})
+    return bool(found)

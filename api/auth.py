@@ -1,0 +1,65 @@
+"""Who calls, and whether a role may do a thing at all.
+
+A role that may never do it gets 403. The right role at somebody else's thing gets 404, from the
+route that knows whose it is.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.db.credentials import Credential, find_credential
+from api.problems import Problem
+
+MAX_KEY_LENGTH = 200
+
+# Documents the scheme; the header is read below, so that every failure is our own problem.
+_bearer = HTTPBearer(auto_error=False, description="An API key.")
+
+
+def database(request: Request) -> AsyncEngine:
+    """The pool of this process."""
+    engine: AsyncEngine = request.app.state.engine
+    return engine
+
+
+Database = Annotated[AsyncEngine, Depends(database)]
+
+
+async def caller(
+    request: Request, db: Database, _: Annotated[object, Security(_bearer)]
+) -> Credential:
+    """Whose key the request shows.
+
+    Raises:
+        Problem: `unauthenticated`.
+    """
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and 0 < len(key.strip()) <= MAX_KEY_LENGTH:
+        async with db.connect() as tx:
+            if found := await find_credential(tx, key.strip()):
+                return found
+    raise Problem(
+        "unauthenticated",
+        "Send `Authorization: Bearer <api key>`.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def only(*roles: str) -> Callable[[Credential], Awaitable[Credential]]:
+    """A dependency that lets these roles in, and operators always."""
+
+    async def allowed(who: Annotated[Credential, Depends(caller)]) -> Credential:
+        if who.role not in (*roles, "operator"):
+            raise Problem("forbidden", f"Not for the role {who.role}.")
+        return who
+
+    return allowed
+
+
+Operator = Annotated[Credential, Depends(only())]
+ChannelOrOperator = Annotated[Credential, Depends(only("channel"))]
+NodeOrOperator = Annotated[Credential, Depends(only("node"))]

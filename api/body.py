@@ -1,0 +1,204 @@
+"""Reading a JSON body: bounded, strict, and each flaw named by its pointer."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Generic, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from api.problems import Problem
+from oms.fields import Flaw
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Our names for what Pydantic finds, so that an upgrade of it never renames a code.
+_CODES = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "union_tag_invalid": "unknown_kind",
+    "union_tag_not_found": "unknown_kind",
+    "literal_error": "not_allowed",
+    "string_too_short": "too_short",
+    "string_too_long": "too_long",
+    "too_short": "too_few",
+    "too_long": "too_many",
+    "greater_than_equal": "too_small",
+    "greater_than": "too_small",
+    "less_than_equal": "too_large",
+    "less_than": "too_large",
+    "int_parsing_size": "too_large",
+    "string_pattern_mismatch": "not_allowed",
+}
+_OWN = {
+    "country_unknown",
+    "currency_unknown",
+    "card_number",
+    "time_zone_unknown",
+    "repeated",
+    "reserved_name",
+    "time_invalid",
+    "not_allowed",
+    "required",
+}
+
+
+class JsonBody(Generic[Model]):
+    """A dependency that reads the request's body as one `Model`.
+
+    An empty body is the empty object where every field has a default.
+    """
+
+    def __init__(self, model: type[Model]) -> None:
+        self.model = model
+        self.may_be_empty = not any(f.is_required() for f in model.model_fields.values())
+
+    async def __call__(self, request: Request) -> Model:
+        """Read, check and keep the body; the parsed JSON stays in `request.state.json`."""
+        raw = await read_body(request)
+        if not raw.strip() and self.may_be_empty:
+            raw = b"{}"
+        request.state.json = document = parse_json(raw)
+        return validated(self.model, raw, document)
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the whole body, and no more than 1 MiB of it.
+
+    Raises:
+        Problem: `body_too_large`, whether the length was announced or the body came in chunks.
+    """
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON as RFC 8259 has it, with each name at most once in an object and a bounded depth.
+
+    Raises:
+        Problem: `malformed_json`.
+    """
+    try:
+        document = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+        )
+    except RecursionError:
+        raise _malformed("nested too deeply") from None
+    except ValueError as fault:
+        # A decoding error quotes the input, which may be personal; where it is says enough.
+        raise _malformed(_where(fault)) from None
+    if _too_deep(document):
+        raise _malformed(f"nested deeper than {MAX_DEPTH}")
+    return document
+
+
+def validated(model: type[Model], raw: bytes, document: Any) -> Model:
+    """Check a parsed body against its model.
+
+    Raises:
+        Problem: `validation_failed` with a pointer to each flaw; `malformed_json` for texts that
+            are no Unicode.
+    """
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as fault:
+        errors = fault.errors(include_url=False, include_context=False, include_input=False)
+    if any(error["type"] == "json_invalid" for error in errors):
+        raise _malformed("a text or number no program can hold")
+    raise invalid(
+        [
+            Flaw(
+                pointer=pointer_to(error["loc"], document),
+                code=_code(error["type"]),
+                detail=error["msg"],
+            )
+            for error in errors
+        ]
+    )
+
+
+def invalid(errors: Sequence[Flaw]) -> Problem:
+    """Make the problem of a body that can be read but not accepted."""
+    return Problem("validation_failed", "See errors.", errors=errors)
+
+
+def pointer_to(loc: Sequence[int | str], document: Any) -> str:
+    """Write Pydantic's location as a JSON pointer into what was sent.
+
+    A location also names the kinds that were chosen on the way; these are no part of the body.
+    """
+    pointer, here = "", document
+    for i, part in enumerate(loc):
+        inside = isinstance(here, dict) and part in here
+        if inside or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+        elif i < len(loc) - 1:
+            continue
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
+def _code(kind: str) -> str:
+    if kind in _OWN:
+        return kind
+    return _CODES.get(kind, "wrong_type" if kind.endswith(("_type", "_parsing")) else "invalid")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _integer(digits: str) -> int | str:
+    # Python refuses to read thousands of digits; the model says it better: too large.
+    return int(digits) if len(digits) <= 40 else digits
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _too_deep(document: Any) -> bool:
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return True
+        level = [
+            child
+            for each in level
+            if isinstance(each, (dict, list))
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, (dict, list))
+        ]
+    return False
+
+
+def _where(fault: ValueError) -> str:
+    if isinstance(fault, json.JSONDecodeError):
+        return f"{fault.msg} at character {fault.pos}"
+    return "not UTF-8" if isinstance(fault, UnicodeDecodeError) else str(fault)
+
+
+def _malformed(why: str) -> Problem:
+    return Problem("malformed_json", f"Not readable as JSON: {why}.")
+
+
+def _too_large() -> Problem:
+    return Problem("body_too_large", f"At most {MAX_BODY_BYTES} bytes.")

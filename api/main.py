@@ -1,0 +1,108 @@
+"""The HTTP API: the application, and the process that serves it (`python -m api.main`)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.db.engine import connect
+from api import (
+    availability,
+    channels,
+    health,
+    locations,
+    openapi,
+    problems,
+    products,
+    routing,
+    stock,
+)
+from api.temporal import Connection
+from api.wiring import ApiSettings, TemporalClient
+from oms.places import postal_table
+from workers import logging, temporal
+from workers.settings import Settings, settings
+
+ROUTERS = (
+    availability.router,
+    products.router,
+    locations.router,
+    channels.router,
+    stock.router,
+    routing.router,
+    health.router,
+)
+
+DESCRIPTION = """
+Channels place orders and follow them, stores and warehouses work on them, operators repair them.
+
+Send `Authorization: Bearer <api key>`, and an `Idempotency-Key` with everything that moves goods
+or money. Errors are `application/problem+json` with a `code` that is never renamed.
+"""
+
+
+def create_app(
+    settings: ApiSettings, engine: AsyncEngine, temporal_client: TemporalClient
+) -> FastAPI:
+    """Make the application. It closes nothing: whoever opened the engine does."""
+    app = FastAPI(
+        title="Order management",
+        version=version("oms"),
+        description=DESCRIPTION,
+        redirect_slashes=False,
+    )
+    app.state.settings, app.state.engine, app.state.temporal = settings, engine, temporal_client
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.describe(app)
+    return app
+
+
+def api_settings(config: Settings) -> ApiSettings:
+    """Pick what the API needs from the settings of the product."""
+    secrets = {
+        "payments": config.webhook_secrets_payments,
+        "carriers": config.webhook_secrets_carriers,
+        "nodes": config.webhook_secrets_nodes,
+    }
+    return ApiSettings(
+        task_queue=config.task_queue,
+        webhook_secrets={
+            party: secret.get_secret_value() for party, secret in secrets.items() if secret
+        },
+        postal_table=postal_table(config.postal_table),
+    )
+
+
+def main() -> None:
+    """Serve until told to stop; requests at work are finished first."""
+    config = settings()
+    logging.configure(config.log_format)
+    engine = connect(config.database_url.get_secret_value())
+    app = create_app(
+        api_settings(config), engine, Connection(lambda: temporal.connect(lazy=True)).client
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app.router.lifespan_context = lifespan
+    uvicorn.run(
+        app,
+        host=config.api_host,
+        port=config.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=15,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The OpenAPI document: what our own dependencies read, and what every call may answer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.answers import if_match
+from api.body import JsonBody
+from api.idempotency import optional_key, required_key
+from api.lists import QueryOf
+from api.problems import PROBLEM_JSON
+
+_REF = "#/components/schemas/{model}"
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "errors"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "For machines; never renamed."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "RFC 6901, into the body."},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application describe itself once, on the first question."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # the framework's documented way
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    schemas["Problem"] = _PROBLEM
+    models = _bodies(app)
+    _, defined = models_json_schema([(m, "validation") for m in models], ref_template=_REF)
+    for name, schema in defined.get("$defs", {}).items():
+        schemas.setdefault(name, schema)
+    for route in _routes(app):
+        for method in route.methods or ():
+            _complete(document["paths"][route.path_format][method.lower()], route)
+    return document
+
+
+def _complete(operation: dict[str, Any], route: APIRoute) -> None:
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = {
+        "description": "A problem (RFC 9457).",
+        "content": {PROBLEM_JSON: {"schema": {"$ref": _REF.format(model="Problem")}}},
+    }
+    parameters = operation.setdefault("parameters", [])
+    calls = list(_calls(route.dependant))
+    for call in calls:
+        if isinstance(call, JsonBody):
+            schema = {"$ref": _REF.format(model=call.model.__name__)}
+            operation["requestBody"] = {
+                "required": not call.may_be_empty,
+                "content": {"application/json": {"schema": schema}},
+            }
+        elif isinstance(call, QueryOf):
+            parameters += _query_parameters(call.model)
+        elif call is if_match:
+            parameters.append(_header("If-Match", required=False))
+    if required_key in calls:
+        parameters.append(_header("Idempotency-Key", required=True))
+    elif optional_key in calls:
+        parameters.append(_header("Idempotency-Key", required=False))
+
+
+def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    schema = model.model_json_schema()
+    needed = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in needed, "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _header(name: str, *, required: bool) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": required, "schema": {"type": "string"}}
+
+
+def _bodies(app: FastAPI) -> list[type[BaseModel]]:
+    found = {
+        call.model
+        for route in _routes(app)
+        for call in _calls(route.dependant)
+        if isinstance(call, JsonBody)
+    }
+    return sorted(found, key=lambda model: model.__name__)
+
+
+def _routes(app: FastAPI) -> Iterator[APIRoute]:
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            yield route
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from _calls(each)

@@ -1,0 +1,181 @@
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Api, key
+
+
+async def on_hand(api: Api, sku: str, location: str) -> int:
+    levels = (await api.operator.get(f"/v1/stock/{sku}")).json()["locations"]
+    return next((int(level["on_hand"]) for level in levels if level["location"] == location), 0)
+
+
+async def test_counts_and_corrections_are_answered_with_their_movements(api: Api) -> None:
+    await api.has("MOVED", units=0)
+
+    answered = await api.adjust(
+        {"sku": "MOVED", "location": "wh-paris", "set": 12, "reason": "count"},
+        {"sku": "MOVED", "location": "wh-paris", "delta": -2, "expected_on_hand": 12},
+    )
+    stock = (await api.operator.get("/v1/stock/MOVED")).json()
+    ledger = (await api.operator.get("/v1/stock/MOVED/movements")).json()
+
+    assert [move["delta"] for move in answered.json()["data"]] == [12, -2]
+    assert stock == {
+        "sku": "MOVED",
+        "available": 10,
+        "locations": [
+            {
+                "location": "wh-paris",
+                "on_hand": 10,
+                "reserved": 0,
+                "allocated": 0,
+                "safety_stock": 0,
+                "incoming": 0,
+                "damaged": 0,
+                "available": 10,
+            }
+        ],
+    }
+    assert [move["delta"] for move in ledger["data"]] == [-2, 12]
+    assert ledger["data"][1].items() >= {"bucket": "on_hand", "cause": "count"}.items()
+    assert ledger["data"][0]["at"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("adjustment", "status", "code", "pointer"),
+    [
+        ({"set": 1, "delta": 1}, 422, "validation_failed", "/adjustments/1"),
+        ({}, 422, "validation_failed", "/adjustments/1"),
+        ({"set": -1}, 422, "validation_failed", "/adjustments/1/set"),
+        ({"set": 1.0}, 422, "validation_failed", "/adjustments/1/set"),
+        ({"set": "1"}, 422, "validation_failed", "/adjustments/1/set"),
+        ({"set": True}, 422, "validation_failed", "/adjustments/1/set"),
+        ({"delta": -1000}, 422, "stock_negative", "/adjustments/1/delta"),
+        (
+            {"set": 1, "expected_on_hand": 77},
+            409,
+            "stock_changed",
+            "/adjustments/1/expected_on_hand",
+        ),
+        ({"sku": "NONE", "set": 1}, 422, "sku_unknown", "/adjustments/1/sku"),
+        ({"location": "none", "set": 1}, 422, "location_unknown", "/adjustments/1/location"),
+    ],
+)
+async def test_one_adjustment_that_cannot_be_made_spoils_all(
+    api: Api, adjustment: dict[str, Any], status: int, code: str, pointer: str
+) -> None:
+    await api.has("ALL", units=5)
+    place = {"sku": "ALL", "location": "wh-paris"}
+
+    refused = await api.adjust({**place, "set": 50}, {**place, **adjustment})
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert refused.json()["errors"][0]["pointer"] == pointer
+    assert await on_hand(api, "ALL", "wh-paris") == 5
+
+
+async def test_a_node_adjusts_its_own_stock_and_sees_no_other_place(api: Api) -> None:
+    await api.has("OWN", units=1)
+    await api.has("OWN", location="wh-oslo", units=1)
+    body = {"adjustments": [{"sku": "OWN", "location": "wh-paris", "delta": 1}]}
+
+    mine = await api.node.post("/v1/stock/adjustments", json=body, headers=key())
+    theirs = await api.other_node.post("/v1/stock/adjustments", json=body, headers=key())
+    never = await api.channel.post("/v1/stock/adjustments", json=body, headers=key())
+
+    assert (mine.status_code, theirs.status_code, never.status_code) == (200, 404, 403)
+    assert await on_hand(api, "OWN", "wh-paris") == 2
+
+
+async def test_a_policy_keeps_units_back(api: Api) -> None:
+    await api.has("KEPT", units=10)
+    path = "/v1/stock/KEPT/wh-paris/policy"
+
+    first = await api.operator.put(path, json={"safety_stock": 2, "backorder_limit": 0})
+    second = await api.operator.put(path, json={"safety_stock": 3}, headers={"If-Match": '"1"'})
+    stale = await api.operator.put(path, json={"safety_stock": 9}, headers={"If-Match": '"1"'})
+
+    assert (first.status_code, second.status_code, stale.status_code) == (201, 200, 412)
+    assert (await api.operator.get("/v1/stock/KEPT")).json()["available"] == 7
+    unknown = await api.operator.put("/v1/stock/KEPT/none/policy", json={"safety_stock": 2})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "location_unknown")
+
+
+async def test_incoming_units_of_one_reference_count_once(api: Api) -> None:
+    await api.has("COMING", units=0)
+    order = {
+        "sku": "COMING",
+        "location": "wh-paris",
+        "quantity": 100,
+        "expected_at": "2036-12-01T09:00:00+01:00",
+        "reference": "PO-1",
+    }
+
+    first = await api.operator.post("/v1/stock/incoming", json=order, headers=key())
+    again = await api.operator.post("/v1/stock/incoming", json=order, headers=key())
+    other = await api.operator.post(
+        "/v1/stock/incoming", json={**order, "quantity": 7}, headers=key()
+    )
+    stock = (await api.operator.get("/v1/stock/COMING")).json()
+
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert first.json()["expected_at"] == "2036-12-01T08:00:00Z"
+    assert stock["locations"][0]["incoming"] == 100
+
+
+@pytest.mark.parametrize(
+    "time", ["2036-12-01", "2036-12-01T08:00:00", "1700000000", 1700000000, "0001-01-01T00:00:00Z"]
+)
+async def test_a_time_without_its_offset_is_no_time(api: Api, time: object) -> None:
+    body = {
+        "sku": "COMING",
+        "location": "wh-paris",
+        "quantity": 1,
+        "reference": "PO-2",
+        "expected_at": time,
+    }
+    refused = await api.operator.post("/v1/stock/incoming", json=body, headers=key())
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+    assert refused.json()["errors"][0]["pointer"] == "/expected_at"
+
+
+async def test_a_channel_sees_what_it_could_have(api: Api) -> None:
+    await api.has("HAVE", units=3)
+    await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
+    path = "/v1/availability?sku=HAVE&channel=web-fr"
+
+    some = (await api.channel.get(path)).json()
+    more = (await api.channel.get(f"{path}&quantity=4&country=FR&postal_code=69001")).json()
+
+    assert some == {"sku": "HAVE", "available": 3, "in_stock": True, "incoming": []}
+    assert more["in_stock"] is False
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("sku=HAVE", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&colour=red", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&quantity=0", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&quantity=1.0", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&quantity=%2B1", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&quantity=1&quantity=2", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&country=ZZ", 422, "query_invalid"),
+        ("sku=HA%00VE&channel=web-fr", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&country=FR&postal_code=%00", 422, "query_invalid"),
+        ("sku=HAVE&channel=web-fr&country=FR&postal_code=1", 422, "address_invalid"),
+        ("sku=NONE&channel=web-fr", 422, "sku_unknown"),
+        ("sku=HAVE&channel=elsewhere", 404, "not_found"),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_refused(
+    api: Api, query: str, status: int, code: str
+) -> None:
+    await api.has("HAVE", units=3)
+    await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
+
+    refused = await api.channel.get(f"/v1/availability?{query}")
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
