@@ -58,7 +58,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    openapi.describe(app)
+    openapi.describe(app, ROUTERS)
     return app
 
 

@@ -1,9 +1,9 @@
 """The OpenAPI document: what our own dependencies read, and what every call may answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -43,18 +43,24 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI) -> None:
+def describe(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Let the application describe itself once, on the first question."""
+    routes = [
+        route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    ]
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, routes)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # the framework's documented way
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, routes: Sequence[APIRoute]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -62,11 +68,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Problem"] = _PROBLEM
-    models = _bodies(app)
+    models = _bodies(routes)
     _, defined = models_json_schema([(m, "validation") for m in models], ref_template=_REF)
     for name, schema in defined.get("$defs", {}).items():
         schemas.setdefault(name, schema)
-    for route in _routes(app):
+    for route in routes:
         for method in route.methods or ():
             _complete(document["paths"][route.path_format][method.lower()], route)
     return document
@@ -110,20 +116,14 @@ def _header(name: str, *, required: bool) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": required, "schema": {"type": "string"}}
 
 
-def _bodies(app: FastAPI) -> list[type[BaseModel]]:
+def _bodies(routes: Sequence[APIRoute]) -> list[type[BaseModel]]:
     found = {
         call.model
-        for route in _routes(app)
+        for route in routes
         for call in _calls(route.dependant)
         if isinstance(call, JsonBody)
     }
     return sorted(found, key=lambda model: model.__name__)
-
-
-def _routes(app: FastAPI) -> Iterator[APIRoute]:
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.include_in_schema:
-            yield route
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:
