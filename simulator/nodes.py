@@ -23,7 +23,8 @@ from simulator.wire import Chores, Key, Name, Wire, once
 
 PARTY: Literal["nodes"] = "nodes"
 
-_AT_WORK = ("refused", "offered", "accepted", "picked", "packed", "ready")
+_STARTED = ("accepted", "picked", "packed", "ready")
+_AT_WORK = ("refused", "offered", *_STARTED)
 _UNIT_WEIGHT_G = 500
 
 Location = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -110,7 +111,10 @@ class Nodes:
         return Behaviour() if row is None else Behaviour.model_validate_json(row["behaviour"])
 
     def offer(self, key: str, location: str, call: OfferCall, declined: bool) -> Answer:
-        """Take an offer in; the yes or no comes later, by webhook."""
+        """Take an offer in; the yes or no comes later, by webhook.
+
+        Whoever offers the same again has not heard us: the work starts over and reports the same.
+        """
 
         def apply() -> Answer:
             if _offer(self._store, call.fulfillment_order) is not None:
@@ -129,7 +133,12 @@ class Nodes:
                 self._chores.start(self._work(call.fulfillment_order))
             return Answer({"status": "received"})
 
-        return once(self._store, PARTY, "offer", key=key, call=call, apply=apply)
+        with self._store.tx():
+            known = _offer(self._store, call.fulfillment_order)
+            answer = once(self._store, PARTY, "offer", key=key, call=call, apply=apply)
+            if known and answer.status == 200 and known["stage"] in _STARTED:
+                self._save(call.fulfillment_order, "offered", known["lines"])
+        return answer
 
     def cancel(self, key: str, location: str, call: CancelCall, declined: bool) -> Answer:
         """Take a request to stop in. Work that nobody accepted is forgotten without an answer."""
@@ -164,9 +173,9 @@ class Nodes:
                 return False
             case "cancelled":
                 return True
-            case "packed" if call.lines is not None:
-                return False  # the parcel is closed: all of it or nothing
         left = [] if call.lines is None else _less(offer["lines"], call.lines)
+        if offer["stage"] == "packed" and left:
+            return False  # the parcel is closed: all of it or nothing
         early = offer["stage"] == "offered"
         ended = "withdrawn" if early else "cancelled"
         self._save(call.fulfillment_order, offer["stage"] if left else ended, left)
@@ -175,8 +184,14 @@ class Nodes:
     async def _answer(self, key: str) -> None:
         await self._clock.wait(self._timings.node_step)
         with self._store.tx():
-            row = self._store.one("DELETE FROM cancellations WHERE key = ? RETURNING *", key)
-            assert row is not None
+            row = self._store.one("SELECT * FROM cancellations WHERE key = ?", key)
+            if row is not None:
+                self._answer_all(row["fulfillment_order"])
+
+    def _answer_all(self, fulfillment_order: str) -> None:
+        for row in self._store.all(
+            "DELETE FROM cancellations WHERE fulfillment_order = ? RETURNING *", fulfillment_order
+        ):
             self._report(row, "cancel_response", {"accepted": bool(row["accepted"])})
 
     async def _work(self, fulfillment_order: str) -> None:
@@ -205,6 +220,8 @@ class Nodes:
         if behaviour.manual and stage != "refused":
             self._save(fulfillment_order, "manual", offer["lines"])
             return None
+        # What is reported next leaves out what was stopped: whoever asked must hear that first.
+        self._answer_all(fulfillment_order)
         next_stage, action, body = _next_step(offer, behaviour)
         self._save(fulfillment_order, next_stage, offer["lines"])
         return self._report(offer, action, body)

@@ -220,3 +220,44 @@ async def test_a_declined_cancellation_makes_no_entry_and_work_goes_on(outside: 
     assert await reports(outside, "cancel_response") == {"accepted": False}
     await reports(outside, "pack")
     assert await outside.books("nodes") == [("offer", "A-1-F1")]
+
+
+async def test_a_closed_parcel_is_stopped_whole_or_not_at_all(outside: Outside) -> None:
+    await outside.hurries()
+    await offer(outside)
+    await reports(outside, "pack")
+
+    await cancel(outside, LINES[:1])
+    await outside.inbox.until(lambda _: actions(outside).count("cancel_response") == 1)
+    await cancel(outside, LINES, key="A-1-F1:cancel:2")
+    await outside.inbox.until(lambda _: actions(outside).count("cancel_response") == 2)
+
+    answers = [it["body"] for it in outside.inbox.letters if it["action"] == "cancel_response"]
+    assert answers == [{"accepted": False}, {"accepted": True}]
+
+
+async def test_the_answer_to_a_cancellation_comes_before_the_work_that_leaves_it_out(
+    outside: Outside,
+) -> None:
+    await outside.hurries(18_000)
+    await offer(outside)
+    await reports(outside, "pick")
+
+    await cancel(outside, LINES[1:])
+    packed = await reports(outside, "pack")
+
+    assert actions(outside) == ["accept", "pick", "cancel_response", "pack"]
+    assert packed["parcels"][0]["lines"] == [{"line": 1, "quantity": 2}]
+
+
+async def test_who_offers_the_same_again_hears_the_same_again(outside: Outside) -> None:
+    await outside.hurries()
+    await offer(outside)
+    await reports(outside, "pack")
+
+    await offer(outside)
+    await outside.inbox.until(lambda _: actions(outside).count("pack") == 2)
+
+    first, again = outside.inbox.letters[:3], outside.inbox.letters[3:]
+    assert [it["body"] for it in again] == [it["body"] for it in first]
+    assert await outside.books("nodes") == [("offer", "A-1-F1")]
