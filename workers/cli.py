@@ -5,12 +5,15 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from adapters.db.credentials import EVERYTHING, ROLES, store_credential
+from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from workers import commands_order
 from workers.demo.command import demo
@@ -20,7 +23,7 @@ from workers.embedded.processes import ChildFailed
 from workers.embedded.toolchains import fetch_all
 from workers.settings import settings
 from workers.stack import AlreadyRunning, Stack, stop_running
-from workers.state import Running, read_running
+from workers.state import Running, new_key, read_running
 from workers.temporal import connect, ensure_search_attributes
 
 app = typer.Typer(
@@ -106,6 +109,38 @@ def prepare() -> None:
     typer.echo("database: newest schema")
     made = asyncio.run(_prepare_temporal())
     typer.echo(f"search attributes: made {', '.join(made)}" if made else "search attributes: all")
+
+
+@app.command()
+def key(
+    role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")],
+    name: Annotated[str, typer.Option(help="Names the key; the same name replaces it.")] = "",
+    channel: Annotated[list[str] | None, typer.Option(help="Reach this channel only.")] = None,
+    location: Annotated[list[str] | None, typer.Option(help="Reach this location only.")] = None,
+) -> None:
+    """Make an API key and show it, once: only its hash is kept."""
+    if role not in ROLES:
+        raise typer.BadParameter(f"{role} is none of {', '.join(ROLES)}")
+    made = new_key(role)
+    asyncio.run(_store_key(name or role, made, role, channel, location))
+    typer.echo(made)
+
+
+async def _store_key(
+    name: str, made: str, role: str, channels: list[str] | None, locations: list[str] | None
+) -> None:
+    database = connect_database(settings().database_url.get_secret_value())
+    async with database.begin() as tx:
+        await store_credential(
+            tx,
+            id=name,
+            key=made,
+            role=role,
+            now=datetime.now(UTC),
+            channels=tuple(channels or EVERYTHING),
+            locations=tuple(locations or EVERYTHING),
+        )
+    await database.dispose()
 
 
 async def _prepare_temporal() -> list[str]:

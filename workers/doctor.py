@@ -154,7 +154,7 @@ async def _servers(where: _Targets) -> list[Finding]:
     looks: Sequence[tuple[str, str | None, Callable[[str], Awaitable[list[Finding]]]]] = (
         ("database", where.database, _database),
         ("Temporal", where.temporal, lambda address: _temporal(address, where.worker)),
-        ("API", where.api, lambda url: _http("API", f"{url}/docs")),
+        ("API", where.api, lambda url: _http("API", f"{url}/ready")),
         ("simulator", where.simulator, lambda url: _http("simulator", f"{url}/faults")),
     )
     found: list[Finding] = []

@@ -60,6 +60,11 @@ class Running(_Frozen):
     processes: dict[str, Process]
 
 
+def new_key(role: str) -> str:
+    """Draw an API key. The role in it tells people what they hold; nothing relies on it."""
+    return f"oms_{role}_{secrets.token_urlsafe(32)}"
+
+
 def load_secrets(home: Path) -> Secrets:
     """Read the secrets of a home, or make them."""
     path = home / "secrets.json"
@@ -68,7 +73,7 @@ def load_secrets(home: Path) -> Secrets:
     made = Secrets(
         stack_id=secrets.token_hex(8),
         postgres_password=secrets.token_urlsafe(24),
-        keys={role: f"oms_{role}_{secrets.token_urlsafe(32)}" for role in ROLES},
+        keys={role: new_key(role) for role in ROLES},
         webhook_secrets={party: _webhook_secret() for party in PARTIES},
     )
     write_private(path, made.model_dump_json(indent=2))
