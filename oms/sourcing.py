@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
 from typing import Protocol
 
+from oms.cover import Source, cover
+
 _UNKNOWN_METRES = 40_075_000  # once round the earth: a place without coordinates comes last
 _EARTH_KM = 6371.0
-_SEARCH_LIMIT = 200_000  # availabilities looked at, about a quarter of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def plan_what_is_there(
     stock = _by_sku(pair for place in places for pair in place.units.items())
     reachable = {sku: min(units, stock.get(sku, 0)) for sku, units in wanted.items()}
     reachable = {sku: units for sku, units in reachable.items() if units}
-    chosen, exact = _cover(places, reachable)
+    chosen, exact = cover(places, reachable)
     picks = _share_out(demands, chosen)
     return WhatIsThere(Plan(picks, exact), _left(demands, picks, stock))
 
@@ -164,16 +165,7 @@ def distance_km(latitude: float, longitude: float, to: tuple[float, float]) -> f
     return 2 * _EARTH_KM * asin(min(1.0, sqrt(chord)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A candidate reduced to what is wanted of it. Metres are integers, so that sums are exact."""
-
-    location: str
-    metres: int
-    units: dict[str, int]
-
-
-def _places(demands: Sequence[Demand], candidates: Sequence[Candidate]) -> list[_Place]:
+def _places(demands: Sequence[Demand], candidates: Sequence[Candidate]) -> list[Source]:
     """The useful candidates, nearest first, each capped by what is wanted."""
     assert len({demand.line for demand in demands}) == len(demands), "a line comes twice"
     assert len({c.location for c in candidates}) == len(candidates), "a location comes twice"
@@ -187,7 +179,7 @@ def _places(demands: Sequence[Demand], candidates: Sequence[Candidate]) -> list[
             if candidate.available[sku] > 0 and (sku, candidate.location) not in turned_down
         }
         if units:
-            places.append(_Place(candidate.location, _metres(candidate), units))
+            places.append(Source(candidate.location, _metres(candidate), units))
     return sorted(places, key=lambda place: (place.metres, place.location))
 
 
@@ -204,14 +196,14 @@ def _by_sku(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     return sums
 
 
-def _best_alone(places: list[_Place], wanted: dict[str, int]) -> list[_Place]:
-    def units(place: _Place) -> int:
+def _best_alone(places: list[Source], wanted: dict[str, int]) -> list[Source]:
+    def units(place: Source) -> int:
         return sum(min(place.units.get(sku, 0), units) for sku, units in wanted.items())
 
     return [max(places, key=units)] if places else []
 
 
-def _share_out(demands: Sequence[Demand], chosen: list[_Place]) -> tuple[Pick, ...]:
+def _share_out(demands: Sequence[Demand], chosen: list[Source]) -> tuple[Pick, ...]:
     """The nearer place gives all it can, to the earlier lines first."""
     rest = [dict(place.units) for place in chosen]
     picks = []
@@ -237,114 +229,3 @@ def _left(
         for d in sorted(demands, key=lambda demand: demand.line)
         if served.get(d.line, 0) < d.quantity
     )
-
-
-def _cover(places: list[_Place], wanted: dict[str, int]) -> tuple[list[_Place], bool]:
-    """The places that together hold what is wanted, and whether that choice is proven best."""
-    search = _Search(places, wanted)
-    search.explore((), frozenset(), wanted)
-    return [places[rank] for rank in search.best], not search.gave_up
-
-
-def _greedy(places: list[_Place], wanted: dict[str, int]) -> tuple[int, ...]:
-    """Take the place that serves the most units still wanted, until all are; then drop spares."""
-    chosen: list[int] = []
-    rest = dict(wanted)
-    while rest:
-        free = (rank for rank in range(len(places)) if rank not in chosen)
-        best = max(free, key=lambda rank: (_serves(places[rank], rest), -rank))
-        chosen.append(best)
-        rest = _less(rest, places[best])
-    for rank in sorted(chosen, reverse=True):
-        without = [other for other in chosen if other != rank]
-        if _enough(places, without, wanted):
-            chosen = without
-    return tuple(sorted(chosen))
-
-
-def _serves(place: _Place, rest: dict[str, int]) -> int:
-    return sum(min(units, rest.get(sku, 0)) for sku, units in place.units.items())
-
-
-def _less(rest: dict[str, int], place: _Place) -> dict[str, int]:
-    left = {sku: units - place.units.get(sku, 0) for sku, units in rest.items()}
-    return {sku: units for sku, units in left.items() if units > 0}
-
-
-def _enough(places: list[_Place], ranks: Sequence[int], wanted: dict[str, int]) -> bool:
-    rest = wanted
-    for rank in ranks:
-        rest = _less(rest, places[rank])
-    return not rest
-
-
-class _Search:
-    """Branch and bound over sets of places, starting from the greedy answer.
-
-    It branches over the places that hold the scarcest SKU still wanted. A branch is dropped when
-    even the most hopeful way on needs more places than the best set, or as many and further.
-    """
-
-    def __init__(self, places: list[_Place], wanted: dict[str, int]) -> None:
-        self.places = places
-        self.best = _greedy(places, wanted)
-        self.work = 0
-        self.gave_up = False
-        # By SKU: who holds it, most units first, so that the fewest needed can be counted.
-        self.holders = {
-            sku: sorted(
-                ((p.units[sku], rank) for rank, p in enumerate(places) if sku in p.units),
-                key=lambda holder: (-holder[0], holder[1]),
-            )
-            for sku in sorted(wanted)
-        }
-
-    def cost(self, ranks: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
-        return len(ranks), sum(self.places[rank].metres for rank in ranks), ranks
-
-    def explore(self, chosen: tuple[int, ...], out: frozenset[int], rest: dict[str, int]) -> None:
-        """Try every way to serve `rest` that takes `chosen` and leaves `out` alone."""
-        if not rest:
-            self.best = min(self.best, tuple(sorted(chosen)), key=self.cost)
-            return
-        if self.gave_up:
-            return
-        branch = self._branch(chosen, out, rest)
-        for rank in branch:
-            self.explore((*chosen, rank), out, _less(rest, self.places[rank]))
-            out |= {rank}
-
-    def _branch(
-        self, chosen: tuple[int, ...], out: frozenset[int], rest: dict[str, int]
-    ) -> list[int]:
-        """The places to try next, nearest first; none if this way cannot beat the best."""
-        most_needed = 0
-        fewest: list[int] = []
-        for sku, units in rest.items():
-            self.work += len(self.holders[sku])
-            free = [h for h in self.holders[sku] if h[1] not in out and h[1] not in chosen]
-            needed = _count_needed(free, units)
-            if needed is None:
-                return []
-            most_needed = max(most_needed, needed)
-            if not fewest or len(free) < len(fewest):
-                fewest = sorted(rank for _, rank in free)
-        self.gave_up = self.work > _SEARCH_LIMIT
-        hopeful = self._hopeful(chosen, out, most_needed)
-        return fewest if hopeful <= self.cost(self.best)[:2] else []
-
-    def _hopeful(self, chosen: tuple[int, ...], out: frozenset[int], more: int) -> tuple[int, int]:
-        """At least so many places and metres, if `more` places are needed."""
-        count, metres, _ = self.cost(chosen)
-        taken = out.union(chosen)
-        nearest = (place.metres for rank, place in enumerate(self.places) if rank not in taken)
-        return count + more, metres + sum(m for m, _ in zip(nearest, range(more), strict=False))
-
-
-def _count_needed(holders: list[tuple[int, int]], units: int) -> int | None:
-    """The fewest holders that have so many units; None if all of them have less."""
-    for count, (held, _) in enumerate(holders, start=1):
-        units -= held
-        if units <= 0:
-            return count
-    return None
