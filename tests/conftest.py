@@ -26,11 +26,12 @@ from workers.embedded.toolchains import (
     find_temporal,
     find_test_server,
 )
+from workers.stack import Stack
 from workers.temporal import ensure_search_attributes, reachable
 
 _TEMPLATE = "template_oms"
 _FETCHING = pytest.StashKey[subprocess.Popen[bytes]]()
-_SERVERS = {"temporal_address", "time_skipping_path"}
+_SERVERS = {"temporal_address", "time_skipping_path", "whole_stack"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -125,3 +126,18 @@ async def temporal(temporal_address: str) -> Client:
 def time_skipping_path() -> str:
     """The program of the time-skipping server, for ``test_server_existing_path``."""
     return str(fetch_test_server(_say))
+
+
+@pytest.fixture(scope="module")
+async def whole_stack() -> AsyncIterator[Stack]:
+    """Every process of the product, running, for the tests of one file.
+
+    `status()` tells addresses and keys, `pids` whom to kill, `restart(name)` brings one back.
+    """
+    home = Path(tempfile.mkdtemp(prefix="oms-stack-"))
+    home.chmod(0o711)  # PostgreSQL's account passes through
+    stack = Stack(home, report=_say)
+    await stack.start()
+    yield stack
+    await stack.stop()
+    shutil.rmtree(home)
