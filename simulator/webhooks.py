@@ -51,7 +51,11 @@ class Postman:
         self._store, self._faults = store, faults
         # The OMS is a neighbour: a proxy meant for the wide world cannot reach it.
         self._http = httpx.AsyncClient(
-            base_url=settings.oms_url, timeout=10, trust_env=False, transport=transport
+            base_url=settings.oms_url,
+            timeout=httpx.Timeout(10, pool=None),
+            limits=httpx.Limits(max_connections=20),  # hundreds of parcels must not flood it
+            trust_env=False,
+            transport=transport,
         )
         self._queues: dict[str, deque[tuple[Mail, asyncio.Future[Fate]]]] = {}
         self._chores = Chores()
