@@ -189,12 +189,3 @@ class FulfillmentNode(Protocol):
     async def offer(self, offer: Offer) -> None: ...
 
     async def cancel(self, request: CancelWork) -> None: ...
-
-
-# --- people ---------------------------------------------------------------------------------
-
-
-class Notifier(Protocol):
-    """Tells the customer. `message` names what happened; the adapter reads the address itself."""
-
-    async def tell(self, *, key: str, order: str, message: str) -> None: ...

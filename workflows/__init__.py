@@ -1,1 +1,1 @@
-"""Durable processes, one a file. This file stays empty of imports: the sandbox runs it again for each run."""
+"""Durable processes, one a file. No imports here: the sandbox runs this again for each run."""

@@ -1,8 +1,8 @@
 """The books: every table, its constraints, and what each column means.
 
 Quantities are units, money is integer minor units, times are UTC with a zone. Ledgers
-(`stock_movements`, `payment_entries`' amounts, `events`) only grow. The order row is locked before any
-other row of the order; stock rows are locked last, sorted by (sku, location).
+(`stock_movements`, `payment_entries`' amounts, `events`) only grow. The order row is locked
+before any other row of the order; stock rows are locked last, sorted by (sku, location).
 """
 
 from datetime import datetime
@@ -149,7 +149,7 @@ class IdempotencyRow(SQLModel, table=True):
 
 
 class StockLevelRow(SQLModel, table=True):
-    """Units of one SKU at one location. `available = on_hand - reserved - allocated - safety_stock`.
+    """Units of one SKU at one place. `available = on_hand - reserved - allocated - safety_stock`.
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
     `backordered`: units promised beyond stock, against `backorder_limit`. `policy_version` counts
@@ -476,7 +476,7 @@ class FulfillmentLineRow(SQLModel, table=True):
 
 
 class ShipmentRow(SQLModel, table=True):
-    """One parcel. `status` is the furthest carrier status; `label_attempt` numbers the label's key."""
+    """One parcel. `status`: what its scans amount to; `label_attempt` numbers the label's key."""
 
     __tablename__ = "shipments"
     __table_args__ = (UniqueConstraint("order_number", "seq", name="shipment_seq"),)
@@ -643,6 +643,16 @@ class ParkedStepRow(SQLModel, table=True):
     error_code: str
     last_error: str
     actions: list[str] = Field(sa_column=_texts())
+
+
+class CommandRow(SQLModel, table=True):
+    """A command that was decided, and its answer: the same command again is answered the same."""
+
+    __tablename__ = "commands"
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    result: dict[str, Any] = Field(sa_column=_json())
+    at: datetime = Field(sa_column=_when(nullable=False))
 
 
 class NudgeRow(SQLModel, table=True):

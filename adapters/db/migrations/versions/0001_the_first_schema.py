@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-import sqlmodel
+import sqlmodel.sql.sqltypes
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
@@ -248,6 +248,18 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_allocations_order_number"), "allocations", ["order_number"], unique=False
+    )
+    op.create_table(
+        "commands",
+        sa.Column("order_number", sa.TEXT(), nullable=False),
+        sa.Column("id", sa.TEXT(), nullable=False),
+        sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["order_number"],
+            ["orders.number"],
+        ),
+        sa.PrimaryKeyConstraint("order_number", "id"),
     )
     op.create_table(
         "events",
@@ -627,6 +639,7 @@ def downgrade() -> None:
     op.drop_index("fulfillment_orders_by_location", table_name="fulfillment_orders")
     op.drop_table("fulfillment_orders")
     op.drop_table("events")
+    op.drop_table("commands")
     op.drop_index(op.f("ix_allocations_order_number"), table_name="allocations")
     op.drop_index(op.f("ix_allocations_fulfillment_order"), table_name="allocations")
     op.drop_table("allocations")

@@ -1,0 +1,447 @@
+"""The books over PostgreSQL. See `oms.book.OrderBook` for what each method means."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import override
+
+from adapters.db import cancelling, money, parcels, parking, placing, routing
+from adapters.db.unit import OrderUnit, load_order, lock_order
+from oms.agenda import Agenda, fulfillment_agenda, order_agenda
+from oms.book import (
+    CancelUnits,
+    Command,
+    CommandAnswer,
+    DecideFulfillment,
+    DecidePayment,
+    OrderBook,
+    PlaceHold,
+    ReleaseHold,
+    Reroute,
+)
+from oms.cancelling import Refusal
+from oms.decisions import Parked
+from oms.numbers import order_of
+from oms.orders import FulfillmentOrder, Order, OrderStatus
+from oms.payments import PaymentCall, PaymentKind, PaymentOutcome
+from oms.policy import Policy
+from oms.ports import (
+    Approved,
+    CancelWork,
+    Declined,
+    LabelBought,
+    LabelRequest,
+    Offer,
+    OfferLine,
+    Scan,
+)
+from oms.sourcing import PlainSolver, Solver
+
+DEADLOCKS = 5
+"""How often a transaction that PostgreSQL chose as a deadlock's victim is run again."""
+
+_DEADLOCK_OR_SERIALIZATION = ("40P01", "40001")
+_T = TypeVar("_T")
+_PAYMENT_KIND: TypeAdapter[PaymentKind] = TypeAdapter(PaymentKind)
+
+
+class SqlBook(OrderBook):
+    """Every method is one transaction on one locked order."""
+
+    def __init__(self, engine: AsyncEngine, policy: Policy, solver: Solver | None = None) -> None:
+        self._engine, self._policy = engine, policy
+        self._solver = solver or PlainSolver()
+
+    # --- the frame ---
+
+    @asynccontextmanager
+    async def _locked(self, number: str, at: datetime, actor: str) -> AsyncIterator[OrderUnit]:
+        async with self._engine.begin() as tx:
+            unit = await lock_order(tx, number, at=at, actor=actor)
+            assert unit is not None, f"{number} is not stored"
+            yield unit
+
+    async def change(
+        self,
+        number: str,
+        at: datetime,
+        effect: Callable[[OrderUnit], Awaitable[_T]],
+        *,
+        actor: str = "oms",
+    ) -> _T:
+        """Run an effect in a transaction of its own; again if it met a deadlock."""
+        for attempt in range(DEADLOCKS):
+            try:
+                async with self._locked(number, at, actor) as unit:
+                    return await effect(unit)
+            except OperationalError as fault:
+                state = getattr(fault.orig, "sqlstate", None)
+                if state not in _DEADLOCK_OR_SERIALIZATION or attempt == DEADLOCKS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _read(self, number: str) -> Order:
+        async with self._engine.connect() as connection:
+            order = await load_order(connection, number)
+        assert order is not None, f"{number} is not stored"
+        return order
+
+    async def _change_order(
+        self, number: str, at: datetime, effect: Callable[[OrderUnit], Awaitable[Any]]
+    ) -> Agenda:
+        async def apply(unit: OrderUnit) -> Agenda:
+            await effect(unit)
+            after = await load_order(unit.tx, number)
+            assert after is not None
+            return order_agenda(after, at)
+
+        return await self.change(number, at, apply)
+
+    # --- the order ---
+
+    @override
+    async def agenda(self, number: str, at: datetime) -> Agenda:
+        return order_agenda(await self._read(number), at)
+
+    @override
+    async def reserve(self, number: str, at: datetime) -> Agenda:
+        return await self._change_order(
+            number, at, lambda unit: placing.reserve_order(unit, self._policy, self._solver)
+        )
+
+    @override
+    async def release_reservation(self, number: str, at: datetime) -> Agenda:
+        return await self._change_order(number, at, placing.release_reservation)
+
+    @override
+    async def confirm(self, number: str, at: datetime) -> Agenda:
+        return await self._change_order(
+            number, at, lambda unit: placing.confirm_order(unit, self._policy)
+        )
+
+    @override
+    async def route(self, number: str, at: datetime) -> Agenda:
+        return await self._change_order(
+            number, at, lambda unit: routing.route_order(unit, self._solver)
+        )
+
+    @override
+    async def close(self, number: str, at: datetime) -> Agenda:
+        return await self._change_order(number, at, placing.close_order)
+
+    # --- commands ---
+
+    @override
+    async def command(
+        self,
+        number: str,
+        id: str,
+        command: Command,
+        at: datetime,
+        *,
+        actor: str,
+        expected_version: int | None = None,
+    ) -> CommandAnswer:
+        async def apply(unit: OrderUnit) -> CommandAnswer:
+            if known := await _known_answer(unit, id):
+                return known
+            if expected_version is not None and expected_version != unit.order.version:
+                return CommandAnswer(
+                    refusal=Refusal(
+                        code="version_conflict",
+                        detail=f"The order is at version {unit.order.version} by now.",
+                    )
+                )
+            answer = await self._carry_out(unit, command)
+            await _store_answer(unit, id, answer)
+            return answer
+
+        try:
+            return await self.change(number, at, apply, actor=actor)
+        except cancelling.CannotReroute as fault:
+            return CommandAnswer(refusal=fault.refusal)
+
+    async def _carry_out(self, unit: OrderUnit, command: Command) -> CommandAnswer:
+        match command:
+            case CancelUnits(reason=reason, lines=lines):
+                cancelled = await cancelling.cancel_order(unit, lines, reason, self._policy)
+                if isinstance(cancelled, Refusal):
+                    return CommandAnswer(refusal=cancelled)
+                return CommandAnswer(asked=cancelled)
+            case PlaceHold(reason=reason, note=note):
+                held = await cancelling.place_hold(unit, reason, note)
+                if isinstance(held, Refusal):
+                    return CommandAnswer(refusal=held)
+                return CommandAnswer(id=held)
+            case ReleaseHold(hold=hold):
+                if await cancelling.release_hold(unit, hold):
+                    return CommandAnswer(id=hold)
+                missing = Refusal(code="not_found", detail="The order has no such hold.")
+                return CommandAnswer(refusal=missing)
+            case Reroute(fulfillment_order=fulfillment_order, location=location):
+                await cancelling.reroute_order(unit, fulfillment_order, location, self._solver)
+            case DecidePayment(key=key, decision=decision):
+                await parking.decide_payment(unit, unit.order.entry(key), decision)
+            case DecideFulfillment(fulfillment_order=id, decision=decision):
+                each = unit.order.fulfillment_order(id)
+                await parking.decide_fulfillment(unit, each, decision, self._policy)
+        return CommandAnswer()
+
+    # --- money ---
+
+    @override
+    async def begin_payment(self, key: str, at: datetime) -> PaymentCall:
+        async def begin(unit: OrderUnit) -> PaymentCall:
+            entry = unit.order.entry(key)
+            before = await money.begin_attempt(unit, entry) if entry.is_open else entry.attempts
+            tender = next(t for t in unit.order.tenders if t.tender == entry.tender)
+            token = await unit.tx.execute(
+                text("SELECT token FROM tenders WHERE order_number = :n AND tender = :t"),
+                {"n": unit.number, "t": entry.tender},
+            )
+            return PaymentCall(
+                key=key,
+                order=unit.number,
+                kind=_PAYMENT_KIND.validate_python(entry.kind),
+                status=entry.status,
+                reason=entry.reason,
+                amount_minor=entry.amount_minor,
+                currency=entry.currency,
+                provider=tender.provider,
+                token=token.scalar_one(),
+                authorisation=tender.authorisation,
+                called_before=before > 0,
+                age_seconds=(at - entry.at).total_seconds(),
+            )
+
+        return await self.change(_order_of_key(key), at, begin)
+
+    @override
+    async def settle_payment(
+        self,
+        key: str,
+        result: Approved | Declined,
+        at: datetime,
+        *,
+        settled_by: str,
+        nudge: bool = False,
+    ) -> PaymentOutcome:
+        async def settle(unit: OrderUnit) -> PaymentOutcome:
+            entry = unit.order.entry(key)
+            outcome = await money.settle_entry(unit, entry, result, settled_by=settled_by)
+            refuses = outcome.status == "failed" and entry.kind == "authorization"
+            if refuses and unit.order.status is OrderStatus.PENDING and not entry.given_up:
+                reason = (outcome.reason or "declined").replace("_", " ")
+                await placing.refuse_order(
+                    unit, "payment_declined", f"The payment was declined: {reason}."
+                )
+            if nudge:
+                unit.nudge_order("payment settled")
+            await unit.flush("settle")
+            return outcome
+
+        return await self.change(_order_of_key(key), at, settle)
+
+    @override
+    async def doubt_payment(self, key: str, reason: str, at: datetime) -> None:
+        async def doubt(unit: OrderUnit) -> None:
+            await money.doubt_entry(unit, unit.order.entry(key), reason)
+            await unit.flush("doubt")
+
+        await self.change(_order_of_key(key), at, doubt)
+
+    # --- fulfillment ---
+
+    @override
+    async def fulfillment_agenda(self, id: str, at: datetime) -> Agenda:
+        order = await self._read(order_of(id))
+        return fulfillment_agenda(order, id, at, silent=self._policy.silent)
+
+    async def _change_fulfillment(
+        self,
+        id: str,
+        at: datetime,
+        effect: Callable[[OrderUnit, FulfillmentOrder], Awaitable[Any]],
+    ) -> Agenda:
+        async def apply(unit: OrderUnit) -> Agenda:
+            await effect(unit, unit.order.fulfillment_order(id))
+            await unit.flush("fulfillment")
+            after = await load_order(unit.tx, unit.number)
+            assert after is not None
+            return fulfillment_agenda(after, id, at, silent=self._policy.silent)
+
+        return await self.change(order_of(id), at, apply)
+
+    @override
+    async def offer_of(self, id: str) -> Offer | None:
+        order = await self._read(order_of(id))
+        each = order.fulfillment_order(id)
+        if each.status != "open" or each.offered_at is not None:
+            return None
+        return Offer(
+            fulfillment_order=id,
+            reference=order.number,
+            location=each.location,
+            method="store_pickup" if each.method == "store_pickup" else "home",
+            lines=tuple(
+                OfferLine(line=line.line, sku=line.sku, quantity=line.quantity)
+                for line in each.lines
+                if line.quantity
+            ),
+        )
+
+    @override
+    async def offered(self, id: str, at: datetime) -> None:
+        await self._change_fulfillment(
+            id, at, lambda unit, each: parking.write_offered(unit, each, self._policy)
+        )
+
+    @override
+    async def expire(self, id: str, at: datetime) -> Agenda:
+        async def expire(unit: OrderUnit, each: FulfillmentOrder) -> None:
+            if each.status != "open" or each.answer_by is None or each.answer_by > at:
+                return
+            await routing.take_away(unit, each, request="expired", reason="no answer")
+            unit.tell(
+                "fulfillment_order.expired",
+                f"{each.location} did not answer in time",
+                fulfillment_order=id,
+            )
+
+        return await self._change_fulfillment(id, at, expire)
+
+    @override
+    async def work_to_cancel(self, id: str) -> CancelWork | None:
+        order = await self._read(order_of(id))
+        each = order.fulfillment_order(id)
+        if each.cancellation_asked >= each.cancellation_seq or each.offered_at is None:
+            return None
+        asked = tuple(
+            OfferLine(line=line.line, sku=line.sku, quantity=line.cancel_asked)
+            for line in each.lines
+            if line.cancel_asked
+        )
+        return CancelWork(
+            key=f"{id}:cancel:{each.cancellation_seq}",
+            fulfillment_order=id,
+            reference=order.number,
+            location=each.location,
+            lines=asked if each.status == "in_progress" else None,
+        )
+
+    @override
+    async def asked_to_stop(self, id: str, key: str, at: datetime) -> None:
+        seq = int(key.rsplit(":", 1)[1])
+
+        async def asked(unit: OrderUnit, each: FulfillmentOrder) -> None:
+            if each.cancellation_asked < seq:
+                await unit.set_fulfillment(id, cancellation_asked=seq)
+
+        await self._change_fulfillment(id, at, asked)
+
+    # --- parcels ---
+
+    @override
+    async def label_request(self, shipment: str) -> LabelRequest:
+        async with self._engine.connect() as connection:
+            return await parcels.label_request(connection, shipment)
+
+    @override
+    async def label_bought(self, shipment: str, label: LabelBought, at: datetime) -> None:
+        await self.change(
+            order_of(shipment),
+            at,
+            lambda unit: parcels.write_label(unit, unit.order.shipment(shipment), label),
+        )
+
+    @override
+    async def tracking_number_of(self, shipment: str) -> str | None:
+        return (await self._read(order_of(shipment))).shipment(shipment).tracking_number
+
+    @override
+    async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> None:
+        for scan in scans:
+            await self.change(
+                order_of(shipment),
+                at,
+                lambda unit, scan=scan: parcels.record_scan(  # type: ignore[misc]
+                    unit,
+                    unit.order.shipment(shipment),
+                    event_id=scan.event_id,
+                    status=scan.status,
+                    at=scan.at,
+                ),
+            )
+        async with self._engine.begin() as tx:
+            await tx.execute(
+                text("UPDATE shipments SET last_asked_at = :at WHERE id = :id"),
+                {"at": at, "id": shipment},
+            )
+
+    # --- people ---
+
+    @override
+    async def park(self, number: str, parked: Parked, workflow_id: str, at: datetime) -> None:
+        await self.change(number, at, lambda unit: parking.park(unit, parked, workflow_id))
+
+    @override
+    async def unpark(self, number: str, step: str, at: datetime) -> None:
+        await self.change(number, at, lambda unit: parking.unpark(unit, step))
+
+    # --- facts from locations ---
+
+    async def node_fact(
+        self,
+        fulfillment_order: str,
+        at: datetime,
+        fact: Callable[[OrderUnit, FulfillmentOrder, Policy], Awaitable[Refusal | None]],
+        *,
+        actor: str,
+        expected_version: int | None = None,
+    ) -> FulfillmentOrder | Refusal:
+        """Apply what a location reports; the fulfillment order after it, or why not."""
+
+        async def apply(unit: OrderUnit) -> FulfillmentOrder | Refusal:
+            each = unit.order.fulfillment_order(fulfillment_order)
+            if expected_version is not None and expected_version != each.version:
+                return Refusal(
+                    code="version_conflict",
+                    detail=f"{fulfillment_order} is at version {each.version} by now.",
+                )
+            refusal = await fact(unit, each, self._policy)
+            if refusal is not None:
+                return refusal
+            after = await load_order(unit.tx, unit.number)
+            assert after is not None
+            return after.fulfillment_order(fulfillment_order)
+
+        return await self.change(order_of(fulfillment_order), at, apply, actor=actor)
+
+
+def _order_of_key(key: str) -> str:
+    return key.split(":", 1)[0]
+
+
+async def _known_answer(unit: OrderUnit, id: str) -> CommandAnswer | None:
+    found = await unit.tx.execute(
+        text("SELECT result FROM commands WHERE order_number = :n AND id = :id"),
+        {"n": unit.number, "id": id},
+    )
+    stored = found.scalar_one_or_none()
+    return None if stored is None else CommandAnswer.model_validate(stored)
+
+
+async def _store_answer(unit: OrderUnit, id: str, answer: CommandAnswer) -> None:
+    await unit.tx.execute(
+        text(
+            "INSERT INTO commands (order_number, id, result, at)"
+            " VALUES (:n, :id, CAST(:result AS jsonb), :at)"
+        ),
+        {"n": unit.number, "id": id, "result": answer.model_dump_json(), "at": unit.at},
+    )

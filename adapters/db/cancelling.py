@@ -1,0 +1,256 @@
+"""Cancellations, holds and reroutes in the books: decided and applied in one transaction."""
+
+from collections import defaultdict
+
+from adapters.db.allocations import allocations_of, change_rows, parts_of
+from adapters.db.routing import (
+    cancel_units,
+    end_fulfillment,
+    release_allocations,
+    reroute_backorders,
+    reroute_fulfillment,
+)
+from adapters.db.stock import StockChange
+from adapters.db.unit import OrderUnit
+from oms.cancelling import CancelPlan, Refusal, plan_cancel
+from oms.orders import Allocation, FulfillmentOrder
+from oms.policy import Policy
+from oms.sourcing import Solver
+
+# --- cancel ---------------------------------------------------------------------------------
+
+
+async def cancel_order(
+    unit: OrderUnit, wanted: dict[int, int] | None, reason: str, policy: Policy
+) -> bool | Refusal:
+    """Cancel units. True if a node must be asked first, False if it is done."""
+    plan = plan_cancel(unit.order, wanted)
+    if isinstance(plan, Refusal):
+        return plan
+    if plan.is_empty:
+        return any(line.cancel_asked for f in unit.order.fulfillment_orders for line in f.lines)
+    await _cancel_loose(unit, plan, reason)
+    await _cancel_allocated(unit, plan, reason)
+    for id, lines in plan.ask.items():
+        await _ask(unit, unit.order.fulfillment_order(id), lines, reason, policy)
+    unit.nudge_order("cancelled")
+    await unit.flush("cancel")
+    return bool(plan.ask)
+
+
+async def _cancel_loose(unit: OrderUnit, plan: CancelPlan, reason: str) -> None:
+    """Cancel units that no place has allocated yet."""
+    for bucket, kind in (("reserved", "stock"), ("backordered", "backorder")):
+        counts = {n: b[bucket] for n, b in plan.loose.items() if bucket in b}
+        for line, units in counts.items():
+            rows = [r for r in unit.order.reservations if r.line == line and r.kind == kind]
+            parts = parts_of(rows, units)
+            by_id = {row.id: row for row in rows}
+            await change_rows(unit, "reservations", parts, state="released")
+            for id, quantity in parts:
+                row = by_id[id]
+                unit.stock(
+                    StockChange(sku=row.sku, location=row.location, reserved=-quantity)
+                    if kind == "stock"
+                    else StockChange(sku=row.sku, location=row.location, backordered=-quantity)
+                )
+        if counts:
+            await cancel_units(unit, counts, bucket, reason)
+    unplanned = {n: b["unplanned"] for n, b in plan.loose.items() if "unplanned" in b}
+    if unplanned:
+        await cancel_units(unit, unplanned, "unplanned", reason)
+
+
+async def _cancel_allocated(unit: OrderUnit, plan: CancelPlan, reason: str) -> None:
+    """Cancel units no node accepted. An offer that loses units is withdrawn; the rest goes anew."""
+    if not plan.allocations:
+        return
+    by_id = {each.id: each for each in unit.order.allocations}
+    chosen = [(by_id[id], units) for id, units in plan.allocations]
+    touched = {a.fulfillment_order for a, _ in chosen if a.fulfillment_order is not None}
+    await release_allocations(unit, chosen)
+    counts: dict[int, int] = defaultdict(int)
+    for each, units in chosen:
+        counts[each.line] += units
+    for id in sorted(touched):
+        await end_fulfillment(unit, unit.order.fulfillment_order(id), request="requested")
+        await unit.run(
+            "UPDATE allocations SET fulfillment_order = NULL"
+            " WHERE fulfillment_order = :id AND state = 'open'",
+            id=id,
+        )
+    await cancel_units(unit, counts, "allocated", reason)
+
+
+async def _ask(
+    unit: OrderUnit, each: FulfillmentOrder, lines: dict[int, int], reason: str, policy: Policy
+) -> None:
+    for line, units in lines.items():
+        await unit.run(
+            "UPDATE fulfillment_lines SET cancel_asked = cancel_asked + :units"
+            " WHERE fulfillment_order = :id AND line = :line",
+            units=units,
+            id=each.id,
+            line=line,
+        )
+    await unit.set_fulfillment(
+        each.id,
+        cancellation="requested",
+        cancellation_seq=each.cancellation_seq + 1,
+        cancel_answer_by=unit.at + policy.node_answer,
+    )
+    unit.tell(
+        "fulfillment_order.cancellation_requested",
+        f"{each.location} is asked to stop {sum(lines.values())} units: {reason}",
+        fulfillment_order=each.id,
+        lines=lines,
+    )
+    unit.nudge_fulfillment(each.id, "cancellation requested")
+
+
+async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accepted: bool) -> None:
+    """Act on a node's answer: what it stopped is cancelled and back on the shelf."""
+    asked = {line.line: line.cancel_asked for line in each.lines if line.cancel_asked}
+    verdict = "accepted" if accepted else "rejected"
+    await unit.set_fulfillment(each.id, cancellation=verdict, cancel_answer_by=None)
+    words = "stopped" if accepted else "could not stop; the order goes on"
+    unit.tell(
+        f"fulfillment_order.cancellation_{verdict}",
+        f"{each.location} {words}",
+        fulfillment_order=each.id,
+        lines=asked,
+    )
+    if accepted:
+        await _stop(unit, each, asked)
+    else:
+        await unit.run(
+            "UPDATE fulfillment_lines SET cancel_asked = 0 WHERE fulfillment_order = :id",
+            id=each.id,
+        )
+    unit.nudge_order("cancellation answered")
+    unit.nudge_fulfillment(each.id, "cancellation answered")
+    await unit.flush("cancellation_answered")
+
+
+async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
+    counts: dict[bool, dict[int, int]] = {True: defaultdict(int), False: defaultdict(int)}
+    chosen: list[tuple[Allocation, int]] = []
+    for line, units in asked.items():
+        mine = allocations_of(unit.order, each.id, line)
+        held = {a.id: a for a in mine}
+        unpicked_first = sorted(mine, key=lambda a: (a.picked, a.id))
+        for id, quantity in parts_of(unpicked_first, units):
+            chosen.append((held[id], quantity))
+            counts[held[id].picked][line] += quantity
+    await release_allocations(unit, chosen)
+    for picked, bucket in ((False, "allocated"), (True, "picked")):
+        if counts[picked]:
+            await cancel_units(unit, dict(counts[picked]), bucket, f"{each.location} stopped")
+    await unit.run(
+        "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked,"
+        " picked = least(picked, quantity - cancel_asked), cancel_asked = 0"
+        " WHERE fulfillment_order = :id",
+        id=each.id,
+    )
+    if sum(asked.values()) == sum(line.quantity for line in each.lines):
+        await unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
+
+
+# --- hold -----------------------------------------------------------------------------------
+
+
+async def place_hold(unit: OrderUnit, reason: str, note: str | None) -> str | Refusal:
+    """Stop an order from going on. Returns the hold's id."""
+    order = unit.order
+    if order.closed_at is not None or order.all_cancelled:
+        return Refusal(code="invalid_state", detail=f"The order is {order.status}.")
+    id = f"{unit.number}-H{len(order.holds) + 1}"
+    await unit.run(
+        "INSERT INTO holds (id, order_number, reason, note, placed_at)"
+        " VALUES (:id, :n, :reason, :note, :at)",
+        id=id,
+        n=unit.number,
+        reason=reason,
+        note=note,
+        at=unit.at,
+    )
+    for each in order.fulfillment_orders:
+        if each.status == "open":
+            await unit.set_fulfillment(each.id, status="on_hold", answer_by=None)
+            unit.nudge_fulfillment(each.id, "held")
+    unit.tell("order.held", f"Put on hold: {reason}", hold=id, reason=reason)
+    unit.nudge_order("held")
+    await unit.flush("hold")
+    return id
+
+
+async def release_hold(unit: OrderUnit, id: str) -> bool:
+    """Lift a hold; with the last one the order goes on. False if there is no such hold."""
+    order = unit.order
+    hold = next((each for each in order.holds if each.id == id), None)
+    if hold is None:
+        return False
+    if hold.released_at is not None:
+        return True
+    await unit.run("UPDATE holds SET released_at = :at WHERE id = :id", at=unit.at, id=id)
+    if len(order.open_holds) == 1:
+        for each in order.fulfillment_orders:
+            if each.status == "on_hold":
+                # Offered anew under the same key, so that the location answers (again).
+                await unit.set_fulfillment(each.id, status="open", offered_at=None)
+                unit.nudge_fulfillment(each.id, "released")
+    unit.tell("order.released", f"Hold lifted: {hold.reason}", hold=id)
+    unit.nudge_order("released")
+    await unit.flush("release_hold")
+    return True
+
+
+# --- reroute --------------------------------------------------------------------------------
+
+
+class CannotReroute(Exception):
+    """Carries a refusal out of a transaction that must not commit."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+async def reroute_order(
+    unit: OrderUnit, fulfillment_order: str | None, location: str | None, solver: Solver
+) -> None:
+    """Plan backordered units, or one unaccepted fulfillment order, again.
+
+    Raises:
+        CannotReroute: nothing may be changed; roll back.
+    """
+    if fulfillment_order is None:
+        await reroute_backorders(unit, solver, only=location)
+    else:
+        found = [f for f in unit.order.fulfillment_orders if f.id == fulfillment_order]
+        if not found:
+            raise CannotReroute(
+                Refusal(
+                    code="fulfillment_order_unknown",
+                    detail="The order has no such fulfillment order.",
+                    pointer="/fulfillment_order",
+                )
+            )
+        if not found[0].is_offered:
+            raise CannotReroute(
+                Refusal(
+                    code="invalid_state",
+                    detail=f"{fulfillment_order} is {found[0].status}: only work that no"
+                    " location accepted can be moved.",
+                )
+            )
+        if not await reroute_fulfillment(unit, found[0], solver, only=location):
+            raise CannotReroute(
+                Refusal(
+                    code="insufficient_stock",
+                    detail="No other location can serve all of it now.",
+                    pointer="/location" if location else "/fulfillment_order",
+                )
+            )
+    unit.nudge_order("rerouted")
+    await unit.flush("reroute")

@@ -1,0 +1,235 @@
+"""Money in the books: entries under business keys, and the tender's sums they move.
+
+An entry is written as `requested` by the transaction that decides it, before any call. Each sum
+moves by one conditional statement, together with the entry that explains it.
+"""
+
+from sqlalchemy import text
+
+from adapters.db.unit import OrderUnit
+from oms.money import format_money
+from oms.orders import Order, PaymentEntry
+from oms.payments import PaymentOutcome
+from oms.ports import Approved, Declined
+
+_SUM_MOVED_BY = {
+    "authorization": "authorized_minor",
+    "capture": "captured_minor",
+    "refund": "refunded_minor",
+    "void": "voided_minor",
+}
+_SUCCEEDED = {
+    "authorization": ("payment.authorized", "{amount} authorised"),
+    "capture": ("payment.captured", "{amount} captured"),
+    "refund": ("refund.succeeded", "{amount} refunded"),
+    "void": ("payment.voided", "{amount} of the authorisation given back"),
+}
+
+
+async def request_payment(
+    unit: OrderUnit, kind: str, amount_minor: int, *, cause: str, tender: int = 1
+) -> str | None:
+    """Decide a movement of money: store its key. Returns the key, or None for an amount of 0."""
+    if amount_minor == 0:
+        return None
+    found = await unit.run(
+        """
+        INSERT INTO payment_entries (key, order_number, tender, kind, seq, amount_minor, currency,
+            status, cause, attempts, given_up, at)
+        SELECT :n || ':' || :verb || ':' || (count(*) + 1), :n, :tender, :kind, count(*) + 1,
+            :amount, :currency, 'requested', :cause, 0, false, :at
+        FROM payment_entries WHERE order_number = :n AND kind = :kind
+        RETURNING key
+        """,
+        n=unit.number,
+        verb="authorize" if kind == "authorization" else kind,
+        tender=tender,
+        kind=kind,
+        amount=amount_minor,
+        currency=unit.order.currency,
+        cause=cause,
+        at=unit.at,
+    )
+    return str(found.scalar_one())
+
+
+async def charge_units(unit: OrderUnit, counts: dict[int, int], *, cause: str) -> None:
+    """Ask for the money of units that were handed over; shipping goes with the first of them.
+
+    What was paid upfront at a till is charged already and asks for nothing.
+    """
+    order = unit.order
+    amount = 0
+    for number, count in sorted(counts.items()):
+        line = order.line(number)
+        assert line is not None
+        charged = unit.counted(number, "charged")
+        due = min(count, line.ordered - charged)
+        if due:
+            amount += line.price_of(first=charged, count=due)
+            unit.count(number, "charged", due)
+    if not order.shipping_captured and order.tender is not None:
+        amount += order.shipping_minor
+        await unit.set_order(shipping_captured=True)
+    if order.tender is not None:
+        await request_payment(unit, "capture", amount, cause=cause)
+
+
+async def refund_units(
+    unit: OrderUnit, counts: dict[int, int], *, cause: str, nothing_left: bool
+) -> None:
+    """Ask to give back what charged units cost; and shipping when nothing is left to keep."""
+    order = unit.order
+    amount = 0
+    for number, count in sorted(counts.items()):
+        line = order.line(number)
+        assert line is not None
+        refunded = unit.counted(number, "refunded")
+        due = min(count, unit.counted(number, "charged") - refunded)
+        if due:
+            amount += line.price_of(first=refunded, count=due)
+            unit.count(number, "refunded", due)
+    if nothing_left and order.shipping_captured:
+        amount += order.shipping_minor
+    if order.tender is not None:
+        await request_payment(unit, "refund", amount, cause=cause)
+
+
+async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
+    """Book what was already taken at a till: authorised and captured at placement, all charged."""
+    order = unit.order
+    for kind in ("authorization", "capture"):
+        key = await request_payment(unit, kind, order.total_minor, cause="till")
+        assert key is not None
+        await unit.run(
+            "UPDATE payment_entries SET status = 'succeeded', settled_by = 'till',"
+            " provider_reference = :r, settled_at = :at WHERE key = :k",
+            r=reference,
+            at=unit.at,
+            k=key,
+        )
+        await _move_sum(unit, kind, order.total_minor)
+    for line in order.lines:
+        unit.count(line.line, "charged", line.ordered)
+    await unit.set_order(shipping_captured=True)
+
+
+async def _move_sum(unit: OrderUnit, kind: str, amount: int, *, tender: int = 1) -> None:
+    column = _SUM_MOVED_BY[kind]
+    moved = await unit.run(
+        f"UPDATE tenders SET {column} = {column} + :amount"
+        " WHERE order_number = :n AND tender = :t RETURNING 1",
+        amount=amount,
+        n=unit.number,
+        t=tender,
+    )
+    assert moved.first() is not None, "an entry belongs to a tender"
+
+
+async def settle_entry(
+    unit: OrderUnit, entry: PaymentEntry, result: Approved | Declined, *, settled_by: str
+) -> PaymentOutcome:
+    """Write what became of an entry.
+
+    A late failure takes a success back; otherwise the first answer stands, so that old news
+    arriving late does no harm. What an operator gave up is corrected by the provider's word.
+    """
+    if isinstance(result, Approved):
+        if entry.status == "succeeded":
+            return PaymentOutcome(status="succeeded")
+        if entry.status == "failed" and entry.settled_by != "operator":
+            return PaymentOutcome(status="failed", reason=entry.reason)
+        await _succeed(unit, entry, result, settled_by)
+        return PaymentOutcome(status="succeeded")
+    if entry.status == "failed":
+        return PaymentOutcome(status="failed", reason=entry.reason)
+    if entry.status == "succeeded":
+        await _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
+    await _fail(unit, entry, result.reason, settled_by)
+    return PaymentOutcome(status="failed", reason=result.reason)
+
+
+async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settled_by: str) -> None:
+    await _write_status(unit, entry, "succeeded", None, settled_by, result.provider_reference)
+    await _move_sum(unit, entry.kind, entry.amount_minor, tender=entry.tender)
+    if entry.kind == "authorization":
+        await unit.run(
+            "UPDATE tenders SET authorisation = :a, capture_before = :b"
+            " WHERE order_number = :n AND tender = :t",
+            a=result.provider_reference,
+            b=result.capture_before,
+            n=unit.number,
+            t=entry.tender,
+        )
+    kind, words = _SUCCEEDED[entry.kind]
+    amount = format_money(entry.amount_minor, entry.currency)
+    unit.tell(kind, words.format(amount=amount), key=entry.key, amount_minor=entry.amount_minor)
+
+
+async def _fail(unit: OrderUnit, entry: PaymentEntry, reason: str, settled_by: str) -> None:
+    await _write_status(unit, entry, "failed", reason, settled_by, entry.provider_reference)
+    kind = "refund.failed" if entry.kind == "refund" else "payment.failed"
+    unit.tell(kind, f"{entry.step} failed: {reason}", key=entry.key, reason=reason)
+
+
+async def _write_status(
+    unit: OrderUnit,
+    entry: PaymentEntry,
+    status: str,
+    reason: str | None,
+    settled_by: str,
+    reference: str | None,
+) -> None:
+    await unit.run(
+        "UPDATE payment_entries SET status = :status, reason = :reason, settled_by = :by,"
+        " provider_reference = :ref, settled_at = :at WHERE key = :key",
+        status=status,
+        reason=reason,
+        by=settled_by,
+        ref=reference,
+        at=unit.at,
+        key=entry.key,
+    )
+
+
+async def doubt_entry(unit: OrderUnit, entry: PaymentEntry, reason: str) -> None:
+    """Write that nobody knows yet what became of an entry. Told once."""
+    if not entry.is_open or (entry.status == "unknown" and entry.reason == reason):
+        return
+    await _write_status(unit, entry, "unknown", reason, "", entry.provider_reference)
+    unit.tell(
+        "payment.unknown",
+        f"{entry.step}: the outcome is not known yet ({reason})",
+        key=entry.key,
+    )
+
+
+async def begin_attempt(unit: OrderUnit, entry: PaymentEntry) -> int:
+    """Count a call that is about to be made. Returns how many were begun before."""
+    await unit.tx.execute(
+        text("UPDATE payment_entries SET attempts = attempts + 1 WHERE key = :k"),
+        {"k": entry.key},
+    )
+    return entry.attempts
+
+
+async def retire_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
+    """Pursue a failed entry no further: a person decided, or a new attempt took its place."""
+    await unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)
+
+
+def open_authorisation_minor(order: Order) -> int:
+    """What is still held on the customer's means and neither captured nor given back."""
+    tender = order.tender
+    if tender is None:
+        return 0
+    return tender.authorized_minor - tender.captured_minor - tender.voided_minor
+
+
+async def void_rest(unit: OrderUnit) -> bool:
+    """Decide to give back what is authorised and will not be captured. False if there is none."""
+    rest = open_authorisation_minor(unit.order)
+    if rest <= 0 or any(e.kind == "void" for e in unit.order.entries):
+        return False
+    await request_payment(unit, "void", rest, cause="close")
+    return True

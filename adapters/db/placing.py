@@ -1,0 +1,378 @@
+"""An order's first steps in the books: recorded, reserved, confirmed; or refused with no trace."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.db.allocations import (
+    as_rows,
+    change_rows,
+    insert_allocations,
+    insert_reservations,
+)
+from adapters.db.money import request_payment, take_upfront, void_rest
+from adapters.db.sourcing import places_for, room_for
+from adapters.db.stock import Short, StockChange, Want, take
+from adapters.db.unit import OrderUnit
+from oms.money import allot, format_money
+from oms.orders import UPFRONT_TENDERS, Order
+from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
+from oms.policy import Policy
+from oms.sourcing import Candidate, Demand, Missing, Pick, Solver
+
+RACES = 50
+"""How often a plan that lost a race is made again before the transaction gives up."""
+
+
+# --- recorded -------------------------------------------------------------------------------
+
+
+async def record_order(
+    tx: AsyncConnection,
+    number: str,
+    request: OrderRequest,
+    *,
+    content_hash: bytes,
+    place: tuple[str, float | None, float | None],
+    at: datetime,
+) -> bool:
+    """Store a new order as pending. False if the channel's reference is taken.
+
+    `place`: country, latitude and longitude of where it goes. The caller has checked the request
+    (`oms.placing.check_order`) and that channel, articles and store exist.
+    """
+    delivery = request.delivery
+    assert isinstance(delivery, HomeDelivery | StorePickup)
+    country, latitude, longitude = place
+    stored = await tx.execute(
+        text(
+            """
+            INSERT INTO orders (number, channel, reference, content_hash, currency, customer_id,
+                customer_segment, method, pickup_location, country, latitude, longitude,
+                allow_split, allow_backorder, total_minor, shipping_minor, shipping_tax_minor,
+                document, placed_at, shipping_captured, version)
+            VALUES (:number, :channel, :reference, :hash, :currency, :customer, :segment, :method,
+                :pickup, :country, :latitude, :longitude, :split, :backorder, :total, :shipping,
+                :shipping_tax, CAST(:document AS jsonb), :at, false, 0)
+            ON CONFLICT (channel, reference) WHERE refusal_code IS NULL DO NOTHING
+            RETURNING 1
+            """
+        ),
+        {
+            "number": number,
+            "channel": request.channel,
+            "reference": request.reference,
+            "hash": content_hash,
+            "currency": request.currency,
+            "customer": request.customer.id,
+            "segment": request.customer.segment,
+            "method": delivery.method,
+            "pickup": delivery.location if isinstance(delivery, StorePickup) else None,
+            "country": country,
+            "latitude": latitude,
+            "longitude": longitude,
+            "split": request.allow_split,
+            "backorder": request.allow_backorder,
+            "total": request.total_minor,
+            "shipping": request.shipping_minor,
+            "shipping_tax": request.shipping_tax_minor,
+            "document": request.model_dump_json(exclude={"tenders"}),
+            "at": at,
+        },
+    )
+    if stored.first() is None:
+        return False
+    await _record_lines(tx, number, request)
+    await _record_tenders(tx, number, request)
+    return True
+
+
+async def _record_lines(tx: AsyncConnection, number: str, request: OrderRequest) -> None:
+    weights = [line.total_minor for line in request.lines]
+    shipping = allot(request.shipping_minor, weights)
+    shipping_tax = allot(request.shipping_tax_minor, weights)
+    await tx.execute(
+        text(
+            """
+            INSERT INTO order_lines (order_number, line, sku, unit_price_minor, discount_minor,
+                tax_minor, total_minor, shipping_minor, shipping_tax_minor, ordered, unplanned,
+                cancelled, reserved, backordered, allocated, picked, shipped, delivered, returned,
+                refunded, charged)
+            VALUES (:n, :line, :sku, :price, :discount, :tax, :total, :shipping, :shipping_tax,
+                :units, :units, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            """
+        ),
+        [
+            {
+                "n": number,
+                "line": index + 1,
+                "sku": line.sku,
+                "price": line.unit_price_minor,
+                "discount": line.discount_minor,
+                "tax": line.tax_minor,
+                "total": line.total_minor,
+                "shipping": shipping[index],
+                "shipping_tax": shipping_tax[index],
+                "units": line.quantity,
+            }
+            for index, line in enumerate(request.lines)
+        ],
+    )
+
+
+async def _record_tenders(tx: AsyncConnection, number: str, request: OrderRequest) -> None:
+    for index, tender in enumerate(request.tenders):
+        await tx.execute(
+            text(
+                "INSERT INTO tenders (order_number, tender, kind, provider, token, reference,"
+                " amount_minor) VALUES (:n, :t, :kind, :provider, :token, :reference, :amount)"
+            ),
+            {
+                "n": number,
+                "t": index + 1,
+                "kind": tender.kind,
+                "provider": getattr(tender, "provider", None),
+                "token": getattr(tender, "token", None),
+                "reference": tender.reference if isinstance(tender, TerminalTender) else None,
+                "amount": tender.amount_minor,
+            },
+        )
+
+
+async def tell_placed(unit: OrderUnit) -> None:
+    """Open the timeline of an order that was just recorded."""
+    order = unit.order
+    units = sum(line.ordered for line in order.lines)
+    total = format_money(order.total_minor, order.currency)
+    unit.tell(
+        "order.placed",
+        f"Order of {units} units for {total} taken from {order.channel}",
+        channel=order.channel,
+        total_minor=order.total_minor,
+    )
+    await unit.flush("place")
+
+
+# --- reserved -------------------------------------------------------------------------------
+
+
+async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None:
+    """Plan and hold stock for all units that have none; or refuse the order.
+
+    A plan that loses a race is made again on what is left, so nothing that could be served is
+    refused. Also decides the authorisation, unless money is held already.
+    """
+    order = unit.order
+    if order.confirmed_at is not None or not any(line.unplanned for line in order.lines):
+        return
+    demands = [
+        Demand(line=line.line, sku=line.sku, quantity=line.unplanned)
+        for line in order.lines
+        if line.unplanned
+    ]
+    for _ in range(RACES):
+        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
+        picks, late, missing = await _choose(unit, demands, around, solver)
+        if missing:
+            await refuse_for_stock(unit, missing)
+            return
+        wants = [Want(sku=p.sku, location=p.location, quantity=p.quantity) for p in picks]
+        wants += [
+            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered")
+            for p in late
+        ]
+        taken = await take(unit.tx, wants, cause="reserve", key=unit.key("reserve"), at=unit.at)
+        if not isinstance(taken, Short):
+            await _write_reservations(unit, picks, late, policy)
+            await _request_authorisation(unit)
+            await unit.flush("reserved")
+            return
+    raise AssertionError("stock changed faster than it could be planned")
+
+
+async def _choose(
+    unit: OrderUnit, demands: Sequence[Demand], around: Sequence[Candidate], solver: Solver
+) -> tuple[tuple[Pick, ...], list[Pick], tuple[Missing, ...]]:
+    """What to hold, what to backorder, and what is missing after both."""
+    order = unit.order
+    found = solver.plan_what_is_there(demands, around, allow_split=order.allow_split)
+    if not found.left:
+        return found.plan.picks, [], ()
+    if not order.allow_backorder:
+        return (), [], found.left
+    only = {pick.location for pick in found.plan.picks} if not order.allow_split else None
+    room = await room_for(unit.tx, order, [missing.sku for missing in found.left])
+    late, still_missing = _place_backorders(found.left, room, only)
+    return found.plan.picks, late, still_missing
+
+
+def _place_backorders(
+    left: Sequence[Missing], room: dict[tuple[str, str], int], only: set[str] | None
+) -> tuple[list[Pick], tuple[Missing, ...]]:
+    """Spread missing units over places with room. `only`: the places an unsplit order may use."""
+    picks: list[Pick] = []
+    short: list[Missing] = []
+    for missing in left:
+        rest = missing.missing
+        for (sku, location), units in sorted(room.items()):
+            if sku != missing.sku or not units or not rest or (only and location not in only):
+                continue
+            taken = min(units, rest)
+            room[(sku, location)] -= taken
+            rest -= taken
+            picks.append(Pick(line=missing.line, location=location, quantity=taken, sku=sku))
+        if rest:
+            short.append(missing)
+    return picks, tuple(short)
+
+
+async def _write_reservations(
+    unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
+) -> None:
+    expires_at = unit.at + policy.reservation
+    await insert_reservations(unit, as_rows(picks), kind="stock", expires_at=expires_at)
+    if late:
+        await insert_reservations(unit, as_rows(late), kind="backorder", expires_at=None)
+    for pick in picks:
+        unit.move(pick.line, "unplanned", "reserved", pick.quantity)
+    for pick in late:
+        unit.move(pick.line, "unplanned", "backordered", pick.quantity)
+    places = sorted({pick.location for pick in picks})
+    units = sum(pick.quantity for pick in picks)
+    words = f"{units} units reserved at {', '.join(places)}" if picks else "No stock to reserve"
+    backordered = sum(pick.quantity for pick in late)
+    if backordered:
+        words += f", {backordered} units backordered"
+    unit.tell("order.reserved", words, locations=places, units=units, backordered=backordered)
+
+
+async def _request_authorisation(unit: OrderUnit) -> None:
+    tender = unit.order.tender
+    if tender is None or unit.order.authorization is not None:
+        return
+    if tender.kind in UPFRONT_TENDERS:
+        reference = await unit.run(
+            "SELECT reference FROM tenders WHERE order_number = :n AND tender = :t",
+            n=unit.number,
+            t=tender.tender,
+        )
+        await take_upfront(unit, reference=reference.scalar_one())
+    else:
+        await request_payment(unit, "authorization", tender.amount_minor, cause="placement")
+
+
+async def release_reservation(unit: OrderUnit) -> None:
+    """Give back stock held for an order that is not paid in time. It may be reserved again."""
+    held = [each for each in unit.order.reservations if each.kind == "stock"]
+    if unit.order.confirmed_at is not None or not held:
+        return
+    await _release(unit, "unplanned")
+    unit.tell("order.reservation_expired", "The reservation ended before the payment's outcome")
+    await unit.flush("reservation_expired")
+
+
+async def _release(unit: OrderUnit, target: str) -> None:
+    """End every open reservation and move its units to `target`."""
+    order = unit.order
+    await change_rows(
+        unit, "reservations", [(r.id, r.quantity) for r in order.reservations], state="released"
+    )
+    for each in order.reservations:
+        bucket = "reserved" if each.kind == "stock" else "backordered"
+        unit.move(each.line, bucket, target, each.quantity)
+        unit.stock(
+            StockChange(sku=each.sku, location=each.location, reserved=-each.quantity)
+            if each.kind == "stock"
+            else StockChange(sku=each.sku, location=each.location, backordered=-each.quantity)
+        )
+
+
+# --- confirmed or refused -------------------------------------------------------------------
+
+
+async def confirm_order(unit: OrderUnit, policy: Policy) -> None:
+    """Turn reservations into allocations and give the promise. Does nothing when not possible."""
+    order = unit.order
+    waiting = order.confirmed_at is not None or order.all_cancelled or not order.is_paid_for
+    if waiting or any(line.unplanned for line in order.lines):
+        return
+    held = [each for each in order.reservations if each.kind == "stock"]
+    await change_rows(unit, "reservations", [(r.id, r.quantity) for r in held], state="allocated")
+    await insert_allocations(
+        unit,
+        as_rows(held),
+    )
+    for each in held:
+        unit.move(each.line, "reserved", "allocated", each.quantity)
+        unit.stock(
+            StockChange(
+                sku=each.sku,
+                location=each.location,
+                reserved=-each.quantity,
+                allocated=each.quantity,
+            )
+        )
+    promise_by = policy.promise_by(order.method, unit.at)
+    await unit.set_order(
+        confirmed_at=unit.at, grace_until=unit.at + policy.grace, promise_by=promise_by
+    )
+    unit.tell(
+        "order.confirmed",
+        f"Order confirmed, promised by {promise_by:%Y-%m-%d %H:%M} UTC",
+        promise_by=promise_by.isoformat(),
+    )
+    await unit.flush("confirm")
+
+
+async def refuse_for_stock(unit: OrderUnit, missing: Sequence[Missing]) -> None:
+    """Refuse an order because of stock, naming each short line."""
+    names = ", ".join(sorted({each.sku for each in missing}))
+    await unit.set_order(
+        shortages=json.dumps(
+            [
+                {
+                    "line": each.line,
+                    "sku": each.sku,
+                    "wanted": each.wanted,
+                    "available": each.available,
+                }
+                for each in missing
+            ]
+        )
+    )
+    await refuse_order(unit, "insufficient_stock", f"Not enough stock of {names}.")
+
+
+async def refuse_order(unit: OrderUnit, code: str, detail: str) -> None:
+    """End a pending order without a sale and release everything; closing it voids its payment."""
+    order: Order = unit.order
+    assert order.confirmed_at is None, "a confirmed order is cancelled, not refused"
+    await _release(unit, "cancelled")
+    for line in order.lines:
+        if line.unplanned:
+            unit.move(line.line, "unplanned", "cancelled", line.unplanned)
+    await unit.set_order(refusal_code=code, refusal_detail=detail)
+    unit.tell("order.cancelled", f"Order refused: {detail}", code=code)
+    await unit.flush("refuse")
+
+
+# --- closed ---------------------------------------------------------------------------------
+
+
+async def close_order(unit: OrderUnit) -> None:
+    """Give back what is left of the authorisation; once that is settled, end the order."""
+    order = unit.order
+    if order.closed_at is not None or order.has_open_units:
+        return
+    if await void_rest(unit):
+        await unit.flush("void_rest")
+        return
+    await unit.set_order(closed_at=unit.at)
+    if order.all_cancelled:
+        unit.tell("order.closed", "Nothing is left of the order; it is closed")
+    else:
+        unit.tell("order.completed", "Delivered and settled; the order is complete")
+    await unit.flush("close")

@@ -1,0 +1,374 @@
+"""Giving a confirmed order's units to locations, again if a location will not serve them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from adapters.db.allocations import (
+    as_rows,
+    change_rows,
+    insert_allocations,
+    insert_reservations,
+    parts_of,
+)
+from adapters.db.money import refund_units
+from adapters.db.placing import RACES
+from adapters.db.sourcing import places_for
+from adapters.db.stock import Short, StockChange, Want, take
+from adapters.db.unit import OrderUnit, load_order
+from oms.numbers import fulfillment_order_id
+from oms.orders import UPFRONT_TENDERS, Allocation, FulfillmentOrder, Order, Reservation
+from oms.sourcing import Demand, Pick, Solver
+
+# --- routing --------------------------------------------------------------------------------
+
+
+async def route_order(unit: OrderUnit, solver: Solver) -> None:
+    """Find other places for units that were turned down, then offer every unit to its place."""
+    if unit.order.open_holds:
+        return
+    turned_down = [a for a in unit.order.allocations if a.turned_down]
+    if turned_down:
+        await _source_again(unit, turned_down, solver)
+        await unit.flush("source_again")
+        unit = await _reread(unit)
+    await _make_fulfillment_orders(unit)
+    await unit.flush("route")
+
+
+async def _reread(unit: OrderUnit) -> OrderUnit:
+    order = await load_order(unit.tx, unit.number)
+    assert order is not None
+    return OrderUnit(unit.tx, order, unit.at, unit.actor)
+
+
+async def _make_fulfillment_orders(unit: OrderUnit) -> None:
+    order = unit.order
+    by_location: dict[str, list[Allocation]] = defaultdict(list)
+    for each in order.allocations:
+        if each.fulfillment_order is None:
+            by_location[each.location].append(each)
+    for offset, (location, allocations) in enumerate(sorted(by_location.items()), start=1):
+        seq = len(order.fulfillment_orders) + offset
+        await _make_fulfillment_order(unit, seq, location, allocations)
+
+
+async def _make_fulfillment_order(
+    unit: OrderUnit, seq: int, location: str, allocations: Sequence[Allocation]
+) -> None:
+    id = fulfillment_order_id(unit.number, seq)
+    lines: dict[int, dict[str, Any]] = {}
+    for each in allocations:
+        line = lines.setdefault(each.line, {"line": each.line, "sku": each.sku, "quantity": 0})
+        line["quantity"] += each.quantity
+    await unit.run(
+        "INSERT INTO fulfillment_orders (id, order_number, seq, location, method, status, request,"
+        " cancellation_seq, cancellation_asked, created_at, version)"
+        " VALUES (:id, :n, :seq, :location, :method, 'open', 'requested', 0, 0, :at, 1)",
+        id=id,
+        n=unit.number,
+        seq=seq,
+        location=location,
+        method=unit.order.method,
+        at=unit.at,
+    )
+    await unit.run(
+        "INSERT INTO fulfillment_lines"
+        " (fulfillment_order, line, sku, asked, quantity, cancel_asked)"
+        " SELECT :id, r.line, r.sku, r.quantity, r.quantity, 0"
+        " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, sku text, quantity int)",
+        id=id,
+        rows=json.dumps(list(lines.values())),
+    )
+    parts = [(each.id, each.quantity) for each in allocations]
+    await change_rows(unit, "allocations", parts, fulfillment_order=id)
+    units = sum(each.quantity for each in allocations)
+    unit.tell(
+        "order.routed",
+        f"{units} units go to {location} as {id}",
+        fulfillment_order=id,
+        location=location,
+        units=units,
+    )
+
+
+# --- turned down ----------------------------------------------------------------------------
+
+
+async def turn_down(
+    unit: OrderUnit, allocations: Iterable[tuple[Allocation, int]], reason: str
+) -> None:
+    """Mark units whose location will not serve them. They stay allocated until others take over."""
+    chosen = list(allocations)
+    await change_rows(
+        unit,
+        "allocations",
+        [(each.id, quantity) for each, quantity in chosen],
+        turned_down=True,
+        picked=False,
+        fulfillment_order=None,
+    )
+    await unit.run(
+        "INSERT INTO turned_down (order_number, line, location, reason, at)"
+        " SELECT :n, r.line, r.location, :reason, :at"
+        " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, location text)"
+        " ON CONFLICT DO NOTHING",
+        n=unit.number,
+        reason=reason,
+        at=unit.at,
+        rows=json.dumps(
+            [
+                {"line": line, "location": location}
+                for line, location in sorted({(a.line, a.location) for a, _ in chosen})
+            ]
+        ),
+    )
+    for each, quantity in chosen:
+        if each.picked:
+            unit.move(each.line, "picked", "allocated", quantity)
+
+
+async def take_away(unit: OrderUnit, each: FulfillmentOrder, *, request: str, reason: str) -> None:
+    """End a fulfillment order whose location will not or may not serve it; its units go on."""
+    mine = [a for a in unit.order.allocations if a.fulfillment_order == each.id]
+    await turn_down(unit, [(a, a.quantity) for a in mine], reason)
+    await end_fulfillment(unit, each, request=request)
+
+
+async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: str) -> None:
+    """Cancel a fulfillment order. A node that was offered it and did not refuse it is told."""
+    must_tell = each.offered_at is not None and request != "rejected"
+    await unit.set_fulfillment(
+        each.id,
+        status="cancelled",
+        request=request,
+        ended_at=unit.at,
+        cancellation_seq=each.cancellation_seq + int(must_tell),
+    )
+    await unit.run(
+        "UPDATE fulfillment_lines SET quantity = 0, picked = NULL, cancel_asked = 0"
+        " WHERE fulfillment_order = :id",
+        id=each.id,
+    )
+    unit.nudge_order("fulfillment order ended")
+    unit.nudge_fulfillment(each.id, "ended")
+
+
+# --- another place, a backorder, or no sale -------------------------------------------------
+
+
+async def _source_again(unit: OrderUnit, allocations: list[Allocation], solver: Solver) -> None:
+    freed = await _move_elsewhere(unit, allocations, solver)
+    gone = {each.id: units for each, units in freed}
+    rest = [(a, a.quantity - gone.get(a.id, 0)) for a in allocations]
+    await _leave(unit, [(each, units) for each, units in rest if units])
+
+
+async def _move_elsewhere(
+    unit: OrderUnit, allocations: Sequence[Allocation], solver: Solver, *, only: str | None = None
+) -> list[tuple[Allocation, int]]:
+    """Take stock at other places and let go of the old, in one statement; tells what was moved."""
+    order = unit.order
+    refused = await _refused_places(unit)
+    demands = [
+        Demand(line=line, sku=sku, quantity=units, not_from=frozenset(refused[line]))
+        for (line, sku), units in sorted(_count(allocations).items())
+    ]
+    for _ in range(RACES):
+        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
+        if only is not None:
+            around = [place for place in around if place.location == only]
+        found = solver.plan_what_is_there(demands, around, allow_split=order.allow_split)
+        whole = order.allow_split or (not found.left and _moves_as_a_whole(order, allocations))
+        picks = found.plan.picks if whole else ()
+        freed = _let_go(allocations, picks)
+        if not picks or await _take_over(unit, freed, picks):
+            await _write_moved(unit, freed, picks)
+            return freed
+    raise AssertionError("stock changed faster than it could be planned")
+
+
+def _count(allocations: Iterable[Allocation]) -> dict[tuple[int, str], int]:
+    counts: dict[tuple[int, str], int] = defaultdict(int)
+    for each in allocations:
+        counts[(each.line, each.sku)] += each.quantity
+    return counts
+
+
+def _moves_as_a_whole(order: Order, allocations: Sequence[Allocation]) -> bool:
+    """An order that must not be split may move only with all its units."""
+    return sum(a.quantity for a in allocations) == sum(line.kept for line in order.lines)
+
+
+async def _take_over(
+    unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], picks: Sequence[Pick]
+) -> bool:
+    taken = await take(
+        unit.tx,
+        [
+            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="allocated")
+            for p in picks
+        ],
+        also=[StockChange(sku=a.sku, location=a.location, allocated=-units) for a, units in freed],
+        cause="source_again",
+        key=unit.key("move"),
+        at=unit.at,
+    )
+    return not isinstance(taken, Short)
+
+
+def _let_go(
+    allocations: Sequence[Allocation], picks: Sequence[Pick]
+) -> list[tuple[Allocation, int]]:
+    """Which old allocations end because `picks` took their units over."""
+    moved: dict[int, int] = defaultdict(int)
+    for pick in picks:
+        moved[pick.line] += pick.quantity
+    by_id = {each.id: each for each in allocations}
+    return [
+        (by_id[id], units)
+        for line, quantity in sorted(moved.items())
+        for id, units in parts_of((a for a in allocations if a.line == line), quantity)
+    ]
+
+
+async def _write_moved(
+    unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], picks: Sequence[Pick]
+) -> None:
+    if not picks:
+        return
+    await change_rows(unit, "allocations", [(a.id, units) for a, units in freed], state="released")
+    await insert_allocations(
+        unit,
+        as_rows(picks),
+    )
+    units = sum(pick.quantity for pick in picks)
+    places = ", ".join(sorted({pick.location for pick in picks}))
+    unit.tell("order.sourced_again", f"{units} units are now served from {places}", units=units)
+
+
+async def _refused_places(unit: OrderUnit) -> dict[int, set[str]]:
+    rows = await unit.tx.execute(
+        text("SELECT line, location FROM turned_down WHERE order_number = :n"),
+        {"n": unit.number},
+    )
+    refused: dict[int, set[str]] = defaultdict(set)
+    for line, location in rows:
+        refused[line].add(location)
+    return refused
+
+
+async def _leave(unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]]) -> None:
+    """Units no place can serve: backordered where the order allows it, else cancelled."""
+    if not chosen:
+        return
+    await release_allocations(unit, chosen)
+    if not unit.order.allow_backorder:
+        await cancel_units(unit, _units_by_line(chosen), "allocated", "no location can serve it")
+        return
+    rows = []
+    for each, units in chosen:
+        unit.move(each.line, "allocated", "backordered", units)
+        unit.stock(StockChange(sku=each.sku, location=each.location, backordered=units))
+        rows.append(
+            {"line": each.line, "sku": each.sku, "location": each.location, "quantity": units}
+        )
+    await insert_reservations(unit, rows, kind="backorder", expires_at=None)
+    unit.tell("order.backordered", f"{sum(units for _, units in chosen)} units are backordered")
+
+
+def _units_by_line(chosen: Iterable[tuple[Allocation, int]]) -> dict[int, int]:
+    counts: dict[int, int] = defaultdict(int)
+    for each, units in chosen:
+        counts[each.line] += units
+    return dict(counts)
+
+
+async def release_allocations(unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]]) -> None:
+    """Give units back to the shelf they were allocated on. Buckets are the caller's."""
+    await change_rows(
+        unit, "allocations", [(each.id, units) for each, units in chosen], state="released"
+    )
+    for each, units in chosen:
+        unit.stock(StockChange(sku=each.sku, location=each.location, allocated=-units))
+
+
+async def cancel_units(unit: OrderUnit, counts: dict[int, int], bucket: str, why: str) -> None:
+    """Cancel units out of a bucket. Money paid upfront for them goes back."""
+    for line, units in sorted(counts.items()):
+        unit.move(line, bucket, "cancelled", units)
+    words = ", ".join(f"{units} of line {line}" for line, units in sorted(counts.items()))
+    unit.tell("order.cancelled", f"Cancelled {words}: {why}", lines=counts, reason=why)
+    tender = unit.order.tender
+    if tender is not None and tender.kind in UPFRONT_TENDERS and tender.captured_minor:
+        await refund_units(unit, counts, cause="cancel", nothing_left=unit.nothing_is_kept)
+
+
+# --- planned again on an operator's word ----------------------------------------------------
+
+
+async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | None) -> int:
+    """Plan all backordered units again on today's stock. Returns how many found a place."""
+    order = unit.order
+    waiting = [each for each in order.reservations if each.kind == "backorder"]
+    demands = [
+        Demand(line=line, sku=sku, quantity=sum(r.quantity for r in waiting if r.line == line))
+        for line, sku in sorted({(r.line, r.sku) for r in waiting})
+    ]
+    for _ in range(RACES):
+        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
+        if only is not None:
+            around = [place for place in around if place.location == only]
+        picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
+        if not picks or await _fill_backorders(unit, waiting, picks):
+            return sum(pick.quantity for pick in picks)
+    raise AssertionError("stock changed faster than it could be planned")
+
+
+async def _fill_backorders(
+    unit: OrderUnit, waiting: Sequence[Reservation], picks: Sequence[Pick]
+) -> bool:
+    moved: dict[int, int] = defaultdict(int)
+    for pick in picks:
+        moved[pick.line] += pick.quantity
+    by_id = {each.id: each for each in waiting}
+    parts = [
+        part
+        for line, quantity in sorted(moved.items())
+        for part in parts_of((r for r in waiting if r.line == line), quantity)
+    ]
+    taken = await take(
+        unit.tx,
+        [
+            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="allocated")
+            for p in picks
+        ],
+        also=[
+            StockChange(sku=by_id[id].sku, location=by_id[id].location, backordered=-units)
+            for id, units in parts
+        ],
+        cause="reroute",
+        key=unit.key("fill_backorders"),
+        at=unit.at,
+    )
+    if isinstance(taken, Short):
+        return False
+    await change_rows(unit, "reservations", parts, state="allocated")
+    await insert_allocations(unit, as_rows(picks))
+    for pick in picks:
+        unit.move(pick.line, "backordered", "allocated", pick.quantity)
+    unit.tell("order.sourced_again", f"{sum(moved.values())} backordered units found a place")
+    return True
+
+
+async def reroute_fulfillment(
+    unit: OrderUnit, each: FulfillmentOrder, solver: Solver, *, only: str | None
+) -> bool:
+    """Serve an unaccepted fulfillment order from elsewhere, whole. False if no place can."""
+    mine = [a for a in unit.order.allocations if a.fulfillment_order == each.id]
+    await take_away(unit, each, request=each.request, reason="rerouted")
+    freed = await _move_elsewhere(unit, mine, solver, only=only)
+    return sum(units for _, units in freed) == sum(a.quantity for a in mine)

@@ -1,0 +1,229 @@
+"""One transaction on one order: read under its lock, gather the effects, write them together.
+
+The order row is locked first and stock rows last, in one sorted statement, so that transactions
+hardly ever wait for each other in a circle. All that an effect changes - units, stock, events, the
+version and the nudges owed to workflows - commits or vanishes as one.
+"""
+
+import json
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.db.stock import StockChange, apply_changes
+from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.orders import UNIT_BUCKETS, Order
+
+_ORDER_COLUMNS = """
+    number, channel, reference, currency, customer_id, customer_segment, method, pickup_location,
+    country, latitude, longitude, allow_split, allow_backorder, total_minor, shipping_minor,
+    shipping_tax_minor, placed_at, started_at, confirmed_at, grace_until, promise_by, closed_at,
+    refusal_code, refusal_detail, shortages, shipping_captured, version"""
+
+
+def _rows(table: str, order_by: str, where: str = "") -> str:
+    return (
+        f"(SELECT coalesce(json_agg(to_jsonb(t) ORDER BY {order_by}), '[]') FROM {table} t"
+        f" WHERE t.order_number = o.number {where})"
+    )
+
+
+_FULFILLMENT_ORDERS = """(
+    SELECT coalesce(json_agg(to_jsonb(f) || jsonb_build_object('lines', (
+        SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.line), '[]')
+        FROM fulfillment_lines l WHERE l.fulfillment_order = f.id)) ORDER BY f.seq), '[]')
+    FROM fulfillment_orders f WHERE f.order_number = o.number)"""
+
+_SHIPMENTS = """(
+    SELECT coalesce(json_agg(to_jsonb(s) || jsonb_build_object('lines', (
+        SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.line), '[]')
+        FROM shipment_lines l WHERE l.shipment = s.id)) ORDER BY s.seq), '[]')
+    FROM shipments s WHERE s.order_number = o.number)"""
+
+_LOAD = f"""
+SELECT row_to_json(o)::jsonb || jsonb_build_object(
+    'lines', {_rows("order_lines", "t.line")},
+    'reservations', {_rows("reservations", "t.id", "AND t.state = 'open'")},
+    'allocations', {_rows("allocations", "t.id", "AND t.state = 'open'")},
+    'fulfillment_orders', {_FULFILLMENT_ORDERS},
+    'shipments', {_SHIPMENTS},
+    'tenders', {_rows("tenders", "t.tender")},
+    'entries', {_rows("payment_entries", "t.at, t.key")},
+    'holds', {_rows("holds", "t.placed_at, t.id")},
+    'parked', {_rows("parked_steps", "t.since, t.step")}) AS document
+FROM (SELECT {_ORDER_COLUMNS} FROM orders WHERE number = ANY(:numbers)) o
+"""
+
+_COUNTERS = (*UNIT_BUCKETS, "returned", "refunded", "charged")
+
+_MOVE_UNITS = f"""
+UPDATE order_lines l SET {", ".join(f"{c} = l.{c} + d.{c}" for c in _COUNTERS)}
+FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+    AS d(line int, {", ".join(f"{c} int" for c in _COUNTERS)})
+WHERE l.order_number = :n AND l.line = d.line
+"""
+
+
+async def load_orders(tx: AsyncConnection, numbers: list[str]) -> list[Order]:
+    """Read orders whole, in one statement, in the order asked for; unknown ones are left out."""
+    found = await tx.execute(text(_LOAD), {"numbers": numbers})
+    orders = {order.number: order for order in map(Order.model_validate, found.scalars())}
+    return [orders[number] for number in numbers if number in orders]
+
+
+async def load_order(tx: AsyncConnection, number: str) -> Order | None:
+    """Read one order whole, or None."""
+    return next(iter(await load_orders(tx, [number])), None)
+
+
+class OrderUnit:
+    """The effects of one transaction on one locked order, written by `flush`."""
+
+    def __init__(self, tx: AsyncConnection, order: Order, at: datetime, actor: str) -> None:
+        self.tx, self.order, self.at, self.actor = tx, order, at, actor
+        self._moves: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._stock: list[StockChange] = []
+        self._events: list[dict[str, Any]] = []
+        self._nudges: dict[str, str] = {}
+        self._changed = False
+
+    @property
+    def number(self) -> str:
+        return self.order.number
+
+    def key(self, cause: str) -> str:
+        """A movement's key: the order, the version this transaction makes, and the cause."""
+        return f"{self.number}:{self.order.version + 1}:{cause}"
+
+    def move(self, line: int, source: str, target: str, quantity: int) -> None:
+        """Move units of a line from one bucket to another."""
+        assert quantity > 0, "a move moves units"
+        self._moves[line][source] -= quantity
+        self._moves[line][target] += quantity
+
+    def count(self, line: int, bucket: str, quantity: int) -> None:
+        """Add to a counter beside the buckets (`charged`, `refunded`, `returned`)."""
+        self._moves[line][bucket] += quantity
+
+    def counted(self, line: int, counter: str) -> int:
+        """A line's bucket or counter, with what was gathered so far."""
+        found = self.order.line(line)
+        assert found is not None
+        return int(getattr(found, counter)) + self._moves.get(line, {}).get(counter, 0)
+
+    @property
+    def nothing_is_kept(self) -> bool:
+        """Whether every unit is cancelled once the moves so far are written."""
+        moved = sum(deltas.get("cancelled", 0) for deltas in self._moves.values())
+        return sum(line.kept for line in self.order.lines) == moved
+
+    def stock(self, *changes: StockChange) -> None:
+        """Change stock when the unit is flushed."""
+        self._stock += changes
+
+    def tell(self, kind: str, summary: str, **data: Any) -> None:
+        """Add to the timeline. No personal data."""
+        self._events.append({"kind": kind, "summary": summary, "data": data})
+        self._changed = True
+
+    def nudge_order(self, reason: str) -> None:
+        """Owe the order's workflow a signal that something changed."""
+        self._nudges[order_workflow_id(self.number)] = reason
+
+    def nudge_fulfillment(self, id: str, reason: str) -> None:
+        self._nudges[fulfillment_workflow_id(id)] = reason
+
+    async def run(self, statement: str, **values: Any) -> Any:
+        """Execute a statement of this order's own rows."""
+        self._changed = True
+        return await self.tx.execute(text(statement), values)
+
+    async def set_order(self, **values: Any) -> None:
+        """Set columns of the order row. Names come from code, never from input."""
+        assignments = ", ".join(f"{column} = :{column}" for column in values)
+        await self.run(
+            f"UPDATE orders SET {assignments} WHERE number = :n", n=self.number, **values
+        )
+
+    async def set_fulfillment(self, id: str, **values: Any) -> None:
+        """Set columns of a fulfillment order and raise its version."""
+        assignments = ", ".join(f"{column} = :{column}" for column in values)
+        await self.run(
+            f"UPDATE fulfillment_orders SET {assignments}, version = version + 1 WHERE id = :id",
+            id=id,
+            **values,
+        )
+
+    async def flush(self, cause: str) -> None:
+        """Write all that was gathered. Stock comes last: those rows are the hot ones."""
+        await self._write_moves()
+        await self._write_events()
+        if self._changed or self._moves or self._stock:
+            await self.tx.execute(
+                text("UPDATE orders SET version = version + 1 WHERE number = :n"),
+                {"n": self.number},
+            )
+        await self._write_nudges()
+        if self._stock:
+            applied = await apply_changes(
+                self.tx, self._stock, cause=cause, key=self.key(cause), at=self.at
+            )
+            assert applied, "a version of an order moves stock once"
+        self._moves.clear()
+        self._stock.clear()
+        self._events.clear()
+        self._nudges.clear()
+
+    async def _write_moves(self) -> None:
+        if not self._moves:
+            return
+        rows = [
+            {"line": line} | {counter: deltas.get(counter, 0) for counter in _COUNTERS}
+            for line, deltas in sorted(self._moves.items())
+        ]
+        await self.tx.execute(text(_MOVE_UNITS), {"n": self.number, "rows": json.dumps(rows)})
+
+    async def _write_events(self) -> None:
+        if not self._events:
+            return
+        await self.tx.execute(
+            text(
+                "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
+                " SELECT :n, (SELECT coalesce(max(seq), 0) FROM events WHERE order_number = :n)"
+                " + e.ordinality, :at, :actor, e.value->>'kind', e.value->>'summary',"
+                " e.value->'data'"
+                " FROM jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS e"
+            ),
+            {
+                "n": self.number,
+                "at": self.at,
+                "actor": self.actor,
+                "events": json.dumps(self._events),
+            },
+        )
+
+    async def _write_nudges(self) -> None:
+        for workflow_id, reason in self._nudges.items():
+            await self.tx.execute(
+                text("INSERT INTO nudges (workflow_id, reason, at) VALUES (:w, :r, :at)"),
+                {"w": workflow_id, "r": reason, "at": self.at},
+            )
+        if self._nudges:
+            await self.tx.execute(text("NOTIFY oms_nudge"))
+
+
+async def lock_order(
+    tx: AsyncConnection, number: str, *, at: datetime, actor: str
+) -> OrderUnit | None:
+    """Lock an order for the rest of the transaction and read it. None when there is none."""
+    locked = await tx.execute(
+        text("SELECT 1 FROM orders WHERE number = :n FOR UPDATE"), {"n": number}
+    )
+    if locked.first() is None:
+        return None
+    order = await load_order(tx, number)
+    assert order is not None, "a locked order is there to be read"
+    return OrderUnit(tx, order, at, actor)

@@ -1,0 +1,367 @@
+"""What is due now, and what is waited for: the two decisions every process rests on.
+
+A process reads its order, does what the agenda says is due, and then waits until something
+changes or `wake_at`. Because the agenda is worked out from the books alone, a crash, a reset, a
+lost or repeated signal cannot make it forget a step or take one twice.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from oms.orders import (
+    FINAL_PARCEL_STATUSES,
+    TROUBLED_PARCEL_STATUSES,
+    FulfillmentOrder,
+    Order,
+    OrderStatus,
+    Shipment,
+)
+from oms.ports import Message
+
+RESERVE = "reserve"
+CONFIRM = "confirm"
+RELEASE_RESERVATION = "release_reservation"
+SETTLE = "settle"
+ROUTE = "route"
+SERVE = "serve"
+CLOSE = "close"
+
+OFFER = "offer"
+EXPIRE = "expire"
+ASK_TO_STOP = "ask_to_stop"
+BUY_LABEL = "buy_label"
+POLL = "poll"
+ATTEND = "attend"
+
+SILENCES_BEFORE_A_PERSON_LOOKS = 14
+"""A parcel unheard of for so many silent periods (14 days by default) goes to a person."""
+
+
+class Due(Message):
+    """One thing to do. `about` is its object: a payment key, a fulfillment order, a shipment.
+
+    `step` names what parks if it cannot be done. For `attend`, a person must act: `error` says
+    why and `actions` what they may choose.
+    """
+
+    do: str
+    about: str = ""
+    step: str = ""
+    error: str = ""
+    actions: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.do}:{self.about}:{self.step}"
+
+
+class Agenda(Message):
+    """What a process does next. `ended`: nothing is left, ever.
+
+    `stage` is for people (search attribute), `waiting` says in words what is waited for.
+    `verdict`: of an order being placed: `confirmed`, `refused`, or none yet. `version`: the
+    order's, so that an older answer that comes late is told from a newer one.
+    """
+
+    due: tuple[Due, ...] = ()
+    wake_at: datetime | None = None
+    stage: str = ""
+    waiting: str = ""
+    verdict: str | None = None
+    ended: bool = False
+    version: int = 0
+    promise_by: datetime | None = None
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+# --- the order ------------------------------------------------------------------------------
+
+
+def order_agenda(order: Order, now: datetime) -> Agenda:
+    """Decide what an order's process does next."""
+    due = tuple(_order_due(order, now))
+    return Agenda(
+        due=due,
+        wake_at=_order_wakes(order, now),
+        stage=order_stage(order),
+        waiting=_order_waiting(order),
+        verdict=_verdict(order),
+        ended=order.closed_at is not None,
+        version=order.version,
+        promise_by=order.promise_by,
+    )
+
+
+def _order_due(order: Order, now: datetime) -> Iterator[Due]:
+    if order.closed_at is not None:
+        return
+    for entry in order.entries:
+        failed_for_good = entry.kind == "authorization" or entry.given_up
+        if entry.is_open or (entry.status == "failed" and not failed_for_good):
+            yield Due(do=SETTLE, about=entry.key, step=entry.step)
+    if order.status is OrderStatus.PENDING:
+        yield from _placing_due(order, now)
+        return
+    if _may_route(order, now) and any(a.fulfillment_order is None for a in order.allocations):
+        yield Due(do=ROUTE)
+    for each in order.fulfillment_orders:
+        if not fulfillment_ended(order, each):
+            yield Due(do=SERVE, about=each.id)
+    if not order.has_open_units and not _money_open(order):
+        yield Due(do=CLOSE)
+
+
+def _placing_due(order: Order, now: datetime) -> Iterator[Due]:
+    held = any(line.reserved for line in order.lines)
+    if order.is_paid_for:
+        missing = any(line.unplanned for line in order.lines)
+        yield Due(do=RESERVE if missing else CONFIRM)
+    elif held and _reservation_over(order, now):
+        yield Due(do=RELEASE_RESERVATION)
+    elif order.authorization is None:
+        yield Due(do=RESERVE)
+
+
+def _reservation_over(order: Order, now: datetime) -> bool:
+    ends = _reservation_ends(order)
+    return ends is not None and ends <= now
+
+
+def _reservation_ends(order: Order) -> datetime | None:
+    return _earliest(*(r.expires_at for r in order.reservations if r.kind == "stock"))
+
+
+def _may_route(order: Order, now: datetime) -> bool:
+    if order.open_holds:
+        return False
+    already_routed = bool(order.fulfillment_orders)
+    return already_routed or order.grace_until is None or order.grace_until <= now
+
+
+def _money_open(order: Order) -> bool:
+    return any(
+        entry.is_open
+        or (entry.status == "failed" and not entry.given_up and entry.kind != "authorization")
+        for entry in order.entries
+    )
+
+
+def _order_wakes(order: Order, now: datetime) -> datetime | None:
+    if order.closed_at is not None:
+        return None
+    if order.status is OrderStatus.PENDING:
+        return _reservation_ends(order)
+    in_grace = not order.fulfillment_orders and order.grace_until and order.grace_until > now
+    return order.grace_until if in_grace and not order.open_holds else None
+
+
+def _verdict(order: Order) -> str | None:
+    if order.refusal_code is not None:
+        return "refused"
+    if order.confirmed_at is not None or order.all_cancelled:
+        return "confirmed"
+    return None
+
+
+def order_stage(order: Order) -> str:
+    """The order's stage in one word, for lists and the search attribute `OmsStage`."""
+    match order.status:
+        case OrderStatus.PENDING:
+            return "placing"
+        case OrderStatus.CANCELLED:
+            return "cancelled"
+        case OrderStatus.COMPLETED:
+            return "completed"
+        case _:
+            if order.open_holds:
+                return "on_hold"
+            return "fulfilling" if order.fulfillment_orders else "grace"
+
+
+def _order_waiting(order: Order) -> str:
+    if order.closed_at is not None:
+        return f"Nothing: the order is {order.status}."
+    if order.status is OrderStatus.PENDING:
+        return "The payment provider's answer."
+    if order.open_holds:
+        reasons = ", ".join(sorted({hold.reason for hold in order.open_holds}))
+        return f"A person: the order is on hold ({reasons})."
+    if not order.has_open_units:
+        return "Open payments to settle."
+    if not order.fulfillment_orders and order.allocations:
+        return f"The end of the grace window at {order.grace_until:%Y-%m-%d %H:%M:%S} UTC."
+    live = [f for f in order.fulfillment_orders if not fulfillment_ended(order, f)]
+    if live:
+        return "Fulfillment orders: " + ", ".join(f"{f.id} at {f.location}" for f in live)
+    return "Stock: backordered units wait for a reroute."
+
+
+# --- the fulfillment order ------------------------------------------------------------------
+
+
+def fulfillment_ended(order: Order, each: FulfillmentOrder) -> bool:
+    """Whether its process has nothing left to do."""
+    if each.status == "cancelled":
+        return not _must_tell_node(each)
+    if each.status != "closed":
+        return False
+    return all(shipment.is_final for shipment in order.shipments_of(each.id))
+
+
+def _must_tell_node(each: FulfillmentOrder) -> bool:
+    """Something was taken back from a node that has heard of it."""
+    return each.offered_at is not None and each.cancellation_asked < each.cancellation_seq
+
+
+def fulfillment_agenda(order: Order, id: str, now: datetime, *, silent: timedelta) -> Agenda:
+    """Decide what a fulfillment order's process does next.
+
+    `silent`: how long a parcel may say nothing before the carrier is asked.
+    """
+    each = order.fulfillment_order(id)
+    shipments = order.shipments_of(id)
+    moving = [s for s in shipments if s.handed_over_at is not None and not s.is_final]
+    return Agenda(
+        due=tuple(_fulfillment_due(order, each, shipments, now, silent)),
+        wake_at=_earliest(
+            *_fulfillment_deadlines(each, now),
+            *(_parcel_wakes(s, now, silent) for s in moving),
+        ),
+        stage=fulfillment_stage(each, bool(moving)),
+        waiting=fulfillment_waiting(each, moving),
+        ended=fulfillment_ended(order, each),
+        version=order.version,
+    )
+
+
+def _ask_at(shipment: Shipment, silent: timedelta) -> datetime | None:
+    """When the carrier is asked about a parcel: after a time without scan or look-up."""
+    moments = (shipment.last_heard_at, shipment.last_asked_at, shipment.handed_over_at)
+    known = [moment for moment in moments if moment is not None]
+    return max(known) + silent if known else None
+
+
+def _parcel_wakes(shipment: Shipment, now: datetime, silent: timedelta) -> datetime | None:
+    if shipment.status in TROUBLED_PARCEL_STATUSES or _passed(_given_up_at(shipment, silent), now):
+        return None
+    return _earliest(_ask_at(shipment, silent), _given_up_at(shipment, silent))
+
+
+def _given_up_at(shipment: Shipment, silent: timedelta) -> datetime | None:
+    heard = shipment.last_heard_at or shipment.handed_over_at
+    return heard + SILENCES_BEFORE_A_PERSON_LOOKS * silent if heard else None
+
+
+def _fulfillment_deadlines(each: FulfillmentOrder, now: datetime) -> Iterator[datetime | None]:
+    """The moments at which waiting turns into doing. Those past are due already."""
+    if each.status == "open":
+        yield each.answer_by
+    if each.status == "in_progress":
+        if each.ready_at is None:
+            yield each.work_by if each.work_by and each.work_by > now else None
+        else:
+            yield each.collect_by if each.collect_by and each.collect_by > now else None
+        if each.cancellation == "requested":
+            late = each.cancel_answer_by
+            yield late if late and late > now else None
+
+
+def _fulfillment_due(
+    order: Order,
+    each: FulfillmentOrder,
+    shipments: tuple[Shipment, ...],
+    now: datetime,
+    silent: timedelta,
+) -> Iterator[Due]:
+    tag = each.short_id
+    if each.status == "open":
+        if each.offered_at is None:
+            yield Due(do=OFFER, about=each.id, step=f"offer:{tag}")
+        elif each.answer_by is not None and each.answer_by <= now:
+            yield Due(do=EXPIRE, about=each.id)
+    if each.status in ("in_progress", "cancelled") and _must_tell_node(each):
+        yield Due(do=ASK_TO_STOP, about=each.id, step=f"cancel:{tag}")
+    elif each.status == "in_progress":
+        yield from _attention_to_work(each, now)
+    for shipment in shipments:
+        if each.status == "in_progress" and shipment.tracking_number is None:
+            yield Due(do=BUY_LABEL, about=shipment.id, step=f"label:{shipment.short_id}")
+        if shipment.handed_over_at is not None and not shipment.is_final:
+            yield from _parcel_due(shipment, now, silent)
+
+
+def _attention_to_work(each: FulfillmentOrder, now: datetime) -> Iterator[Due]:
+    tag = each.short_id
+    if each.cancellation == "requested" and _passed(each.cancel_answer_by, now):
+        yield Due(
+            do=ATTEND,
+            step=f"cancel:{tag}",
+            error=f"{each.location} was asked to stop and has not answered",
+            actions=("retry", "done_manually", "fail"),
+        )
+    if each.ready_at is None and _passed(each.work_by, now):
+        yield Due(
+            do=ATTEND,
+            step=f"pick:{tag}",
+            error=f"{each.location} accepted and has not finished by {each.work_by:%d %b %H:%M}",
+            actions=("retry", "fail"),
+        )
+    if each.ready_at is not None and _passed(each.collect_by, now):
+        yield Due(
+            do=ATTEND,
+            step=f"pickup:{tag}",
+            error="the customer has not collected in time",
+            actions=("retry", "done_manually", "fail"),
+        )
+
+
+def _passed(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _parcel_due(shipment: Shipment, now: datetime, silent: timedelta) -> Iterator[Due]:
+    if shipment.status in TROUBLED_PARCEL_STATUSES:
+        yield Due(
+            do=ATTEND,
+            step=f"parcel:{shipment.short_id}",
+            error=f"the carrier says {shipment.status.replace('_', ' ')}",
+            actions=("retry", "done_manually", "fail"),
+        )
+    elif _passed(_given_up_at(shipment, silent), now):
+        yield Due(
+            do=ATTEND,
+            step=f"parcel:{shipment.short_id}",
+            error="the carrier has said nothing for too long",
+            actions=("retry", "done_manually", "fail"),
+        )
+    elif shipment.status not in FINAL_PARCEL_STATUSES and _passed(_ask_at(shipment, silent), now):
+        yield Due(do=POLL, about=shipment.id, step=f"poll:{shipment.short_id}")
+
+
+def fulfillment_stage(each: FulfillmentOrder, moving: bool) -> str:
+    if each.status == "closed":
+        return "shipped" if moving else "closed"
+    if each.status == "in_progress" and each.ready_at is not None:
+        return "ready"
+    return each.status
+
+
+def fulfillment_waiting(each: FulfillmentOrder, moving: list[Shipment]) -> str:
+    if each.status == "on_hold":
+        return "A person: the order is on hold."
+    if each.status == "open":
+        return f"{each.location} to accept or reject."
+    if each.status == "in_progress":
+        if each.cancellation == "requested":
+            return f"{each.location} to say whether it stopped."
+        if each.ready_at is not None:
+            return f"The customer to collect at {each.location}."
+        if each.method == "store_pickup":
+            return f"{each.location} to pick and say ready."
+        return f"{each.location} to pick, pack and hand over."
+    if moving:
+        return "The carrier to deliver " + ", ".join(s.id for s in moving)
+    return "Nothing."

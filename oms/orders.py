@@ -1,0 +1,430 @@
+"""An order as the books tell it: lines with units in buckets, and everything derived from them.
+
+The models mirror what is stored; statuses are properties, because they are never stored.
+Quantities are units, money is minor units of the order's currency.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import ConfigDict
+
+from oms.money import share
+from oms.ports import Message
+
+UNIT_BUCKETS = (
+    "unplanned",
+    "cancelled",
+    "reserved",
+    "backordered",
+    "allocated",
+    "picked",
+    "shipped",
+    "delivered",
+)
+OPEN_BUCKETS = ("unplanned", "reserved", "backordered", "allocated", "picked", "shipped")
+UPFRONT_TENDERS = ("terminal",)
+
+
+class Stored(Message):
+    """A row of the books. Columns that no decision needs are left out here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class OrderStatus(StrEnum):
+    PENDING = "pending"
+    OPEN = "open"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class PaymentStatus(StrEnum):
+    NONE = "none"
+    PENDING = "pending"
+    AUTHORIZED = "authorized"
+    PARTIALLY_PAID = "partially_paid"
+    PAID = "paid"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    VOIDED = "voided"
+
+
+class FulfillmentStatus(StrEnum):
+    UNFULFILLED = "unfulfilled"
+    ON_HOLD = "on_hold"
+    IN_PROGRESS = "in_progress"
+    PARTIALLY_FULFILLED = "partially_fulfilled"
+    FULFILLED = "fulfilled"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+class ReturnStatus(StrEnum):
+    NONE = "none"
+    REQUESTED = "requested"
+    IN_PROGRESS = "in_progress"
+    RETURNED = "returned"
+
+
+class Line(Stored):
+    """`total_minor`: the line after discount, tax included. `charged`: units in captures."""
+
+    line: int
+    sku: str
+    unit_price_minor: int
+    discount_minor: int
+    tax_minor: int
+    total_minor: int
+    shipping_minor: int
+    shipping_tax_minor: int
+    ordered: int
+    unplanned: int
+    cancelled: int
+    reserved: int
+    backordered: int
+    allocated: int
+    picked: int
+    shipped: int
+    delivered: int
+    returned: int
+    refunded: int
+    charged: int
+
+    @property
+    def kept(self) -> int:
+        """Units not cancelled."""
+        return self.ordered - self.cancelled
+
+    @property
+    def open_units(self) -> int:
+        """Units neither cancelled nor delivered."""
+        return self.ordered - self.cancelled - self.delivered
+
+    @property
+    def handed_over(self) -> int:
+        return self.shipped + self.delivered
+
+    def price_of(self, *, first: int, count: int) -> int:
+        """What units `first` … `first + count - 1` cost, by the allotment fixed at placement."""
+        return share(self.total_minor, units=self.ordered, first=first, count=count)
+
+
+class Reservation(Stored):
+    id: int
+    line: int
+    sku: str
+    location: str
+    quantity: int
+    kind: str
+    expires_at: datetime | None
+
+
+class Allocation(Stored):
+    id: int
+    line: int
+    sku: str
+    location: str
+    quantity: int
+    fulfillment_order: str | None
+    picked: bool
+    turned_down: bool
+
+
+class FulfillmentLine(Stored):
+    line: int
+    sku: str
+    asked: int
+    quantity: int
+    picked: int | None
+    cancel_asked: int
+
+
+class FulfillmentOrder(Stored):
+    """See `adapters.db.tables.FulfillmentOrderRow` for the words."""
+
+    id: str
+    seq: int
+    location: str
+    method: str
+    status: str
+    request: str
+    reject_reason: str | None
+    cancellation: str | None
+    cancellation_seq: int
+    cancellation_asked: int
+    pickup_code: str | None
+    created_at: datetime
+    offered_at: datetime | None
+    answer_by: datetime | None
+    accepted_at: datetime | None
+    work_by: datetime | None
+    picked_at: datetime | None
+    packed_at: datetime | None
+    ready_at: datetime | None
+    collect_by: datetime | None
+    handed_over_at: datetime | None
+    cancel_answer_by: datetime | None
+    ended_at: datetime | None
+    version: int
+    lines: tuple[FulfillmentLine, ...]
+
+    @property
+    def short_id(self) -> str:
+        return f"F{self.seq}"
+
+    @property
+    def is_offered(self) -> bool:
+        """Still waiting for the node's yes or no."""
+        return self.status in ("open", "on_hold")
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in ("open", "on_hold", "in_progress")
+
+    @property
+    def all_picked(self) -> bool:
+        return all(line.picked is not None for line in self.lines if line.quantity)
+
+
+class ShipmentLine(Stored):
+    line: int
+    quantity: int
+
+
+FINAL_PARCEL_STATUSES = ("delivered",)
+TROUBLED_PARCEL_STATUSES = ("lost", "damaged", "attempt_failed", "returned_to_sender")
+
+
+class Shipment(Stored):
+    id: str
+    fulfillment_order: str
+    seq: int
+    weight_g: int
+    status: str
+    carrier: str | None
+    tracking_number: str | None
+    tracking_url: str | None
+    label_attempt: int
+    created_at: datetime
+    handed_over_at: datetime | None
+    last_heard_at: datetime | None
+    last_asked_at: datetime | None
+    delivered_at: datetime | None
+    written_off_at: datetime | None
+    lines: tuple[ShipmentLine, ...]
+
+    @property
+    def short_id(self) -> str:
+        return f"S{self.seq}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.delivered_at is not None or self.written_off_at is not None
+
+
+class Tender(Stored):
+    """How an order is paid. `authorisation` is the provider's id of the hold."""
+
+    tender: int
+    kind: str
+    provider: str | None
+    amount_minor: int
+    authorized_minor: int
+    captured_minor: int
+    refunded_minor: int
+    voided_minor: int
+    authorisation: str | None
+    capture_before: datetime | None
+
+
+class PaymentEntry(Stored):
+    key: str
+    tender: int
+    kind: str
+    seq: int
+    amount_minor: int
+    currency: str
+    status: str
+    cause: str | None
+    attempts: int
+    provider_reference: str | None
+    reason: str | None
+    settled_by: str | None
+    given_up: bool
+    at: datetime
+    settled_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("requested", "unknown")
+
+    @property
+    def step(self) -> str:
+        """The name of the step that settles it: `authorise`, `capture:1`, `void:1`, `refund:1`."""
+        return "authorise" if self.kind == "authorization" else f"{self.kind}:{self.seq}"
+
+
+class Hold(Stored):
+    id: str
+    reason: str
+    note: str | None
+    placed_at: datetime
+    released_at: datetime | None
+
+
+class ParkedStep(Stored):
+    step: str
+    workflow_id: str
+    since: datetime
+    heals_at: datetime | None
+    error_code: str
+    last_error: str
+    actions: tuple[str, ...]
+
+
+class Order(Stored):
+    """Everything stored about one order, less what is personal. Open rows only for reservations
+    and allocations.
+    """
+
+    number: str
+    channel: str
+    reference: str
+    currency: str
+    customer_id: str
+    customer_segment: str | None
+    method: str
+    pickup_location: str | None
+    country: str
+    latitude: float | None
+    longitude: float | None
+    allow_split: bool
+    allow_backorder: bool
+    total_minor: int
+    shipping_minor: int
+    shipping_tax_minor: int
+    placed_at: datetime
+    started_at: datetime | None
+    confirmed_at: datetime | None
+    grace_until: datetime | None
+    promise_by: datetime | None
+    closed_at: datetime | None
+    refusal_code: str | None
+    refusal_detail: str | None
+    shortages: tuple[dict[str, int | str], ...] | None
+    shipping_captured: bool
+    version: int
+    lines: tuple[Line, ...]
+    reservations: tuple[Reservation, ...]
+    allocations: tuple[Allocation, ...]
+    fulfillment_orders: tuple[FulfillmentOrder, ...]
+    shipments: tuple[Shipment, ...]
+    tenders: tuple[Tender, ...]
+    entries: tuple[PaymentEntry, ...]
+    holds: tuple[Hold, ...]
+    parked: tuple[ParkedStep, ...]
+
+    # --- finding things ---
+
+    def line(self, line: int) -> Line | None:
+        return next((each for each in self.lines if each.line == line), None)
+
+    def fulfillment_order(self, id: str) -> FulfillmentOrder:
+        return next(each for each in self.fulfillment_orders if each.id == id)
+
+    def shipment(self, id: str) -> Shipment:
+        return next(each for each in self.shipments if each.id == id)
+
+    def shipments_of(self, fulfillment_order: str) -> tuple[Shipment, ...]:
+        return tuple(s for s in self.shipments if s.fulfillment_order == fulfillment_order)
+
+    def entry(self, key: str) -> PaymentEntry:
+        return next(each for each in self.entries if each.key == key)
+
+    @property
+    def tender(self) -> Tender | None:
+        """The one tender of today; none when there was nothing to pay."""
+        return self.tenders[0] if self.tenders else None
+
+    @property
+    def authorization(self) -> PaymentEntry | None:
+        return next((e for e in reversed(self.entries) if e.kind == "authorization"), None)
+
+    # --- deriving things ---
+
+    @property
+    def open_holds(self) -> tuple[Hold, ...]:
+        return tuple(hold for hold in self.holds if hold.released_at is None)
+
+    @property
+    def all_cancelled(self) -> bool:
+        return all(line.kept == 0 for line in self.lines)
+
+    @property
+    def has_open_units(self) -> bool:
+        return any(line.open_units for line in self.lines)
+
+    @property
+    def is_paid_for(self) -> bool:
+        """Nothing to pay, or an authorisation stands."""
+        return self.tender is None or self.tender.authorized_minor > 0
+
+    @property
+    def status(self) -> OrderStatus:
+        if self.all_cancelled:
+            return OrderStatus.CANCELLED
+        if self.closed_at is not None:
+            return OrderStatus.COMPLETED
+        return OrderStatus.PENDING if self.confirmed_at is None else OrderStatus.OPEN
+
+    @property
+    def value_kept_minor(self) -> int:
+        """What the uncancelled units and, if any is left, shipping cost."""
+        goods = sum(line.price_of(first=0, count=line.kept) for line in self.lines)
+        return goods if self.all_cancelled else goods + self.shipping_minor
+
+    @property
+    def payment_status(self) -> PaymentStatus:
+        tender = self.tender
+        if tender is None:
+            return PaymentStatus.PAID
+        if tender.refunded_minor:
+            whole = tender.refunded_minor == tender.captured_minor
+            return PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
+        if tender.captured_minor:
+            enough = tender.captured_minor >= self.value_kept_minor
+            return PaymentStatus.PAID if enough else PaymentStatus.PARTIALLY_PAID
+        if tender.voided_minor:
+            return PaymentStatus.VOIDED
+        if tender.authorized_minor:
+            return PaymentStatus.AUTHORIZED
+        entry = self.authorization
+        waiting = self.refusal_code is None and (entry is None or entry.is_open)
+        return PaymentStatus.PENDING if waiting else PaymentStatus.NONE
+
+    @property
+    def fulfillment_status(self) -> FulfillmentStatus:
+        kept = sum(line.kept for line in self.lines)
+        handed_over = sum(line.handed_over for line in self.lines)
+        if kept == 0:
+            return FulfillmentStatus.CANCELLED
+        if sum(line.delivered for line in self.lines) == kept:
+            return FulfillmentStatus.DELIVERED
+        if handed_over == kept:
+            return FulfillmentStatus.FULFILLED
+        if handed_over:
+            return FulfillmentStatus.PARTIALLY_FULFILLED
+        if self.open_holds:
+            return FulfillmentStatus.ON_HOLD
+        if any(each.status == "in_progress" for each in self.fulfillment_orders):
+            return FulfillmentStatus.IN_PROGRESS
+        return FulfillmentStatus.UNFULFILLED
+
+    @property
+    def return_status(self) -> ReturnStatus:
+        back = sum(line.returned for line in self.lines)
+        if not back:
+            return ReturnStatus.NONE
+        whole = back >= sum(line.delivered for line in self.lines)
+        return ReturnStatus.RETURNED if whole else ReturnStatus.IN_PROGRESS

@@ -1,0 +1,23 @@
+"""How long each wait may last, and what is promised: the merchant's numbers, passed in as data."""
+
+from datetime import datetime, timedelta
+
+from oms.ports import Message
+
+
+class Policy(Message):
+    """Durations of the process. See the README for the setting behind each."""
+
+    grace: timedelta = timedelta(seconds=900)
+    node_answer: timedelta = timedelta(seconds=3600)
+    reservation: timedelta = timedelta(seconds=1800)
+    pick: timedelta = timedelta(days=1)
+    pickup: timedelta = timedelta(days=7)
+    silent: timedelta = timedelta(days=1)
+    promise_days_home: int = 3
+    promise_days_pickup: int = 1
+
+    def promise_by(self, method: str, confirmed_at: datetime) -> datetime:
+        """When the customer is told to have the goods. A later issue counts calendars."""
+        days = self.promise_days_pickup if method == "store_pickup" else self.promise_days_home
+        return confirmed_at + timedelta(days=days)

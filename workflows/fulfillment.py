@@ -1,0 +1,158 @@
+"""A fulfillment order: offer, accept, pick, pack, label, hand over, follow to the door.
+
+What the location does reaches the books as facts; this process offers the work, watches the
+deadlines, buys labels, and asks after parcels that say nothing.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.carriers import CarrierActivities
+    from activities.messages import AtFulfillment, AtShipment, CommandAt
+    from activities.nodes import NodeActivities
+    from activities.orders import OrderActivities
+    from oms import agenda as due_for
+    from oms.agenda import Agenda, Due
+    from oms.book import DecideFulfillment
+    from oms.decisions import Decision
+    from workflows.messages import Answer, FulfillmentRef, ResolveRequest
+    from workflows.steps import Process, in_books, outside
+
+
+@workflow.defn(name="FulfillmentOrder")
+class FulfillmentWorkflow:
+    """Bring one location's part of an order to its end: delivered, collected, or taken away."""
+
+    @workflow.init
+    def __init__(self, ref: FulfillmentRef) -> None:
+        self._id, self._number = ref.id, ref.order
+        self._process = Process(
+            number=ref.order,
+            title=f"Fulfillment order {ref.id}",
+            read=self._read,
+            carry_out=self._carry_out,
+            decide=self._decide,
+            stage="open",
+            heal=timedelta(seconds=ref.heal_seconds),
+        )
+
+    @workflow.run
+    async def run(self, ref: FulfillmentRef) -> str:
+        """Do what is due until nothing is left. Returns how it ended."""
+        ended = await self._process.run()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not ended:
+            workflow.continue_as_new(ref)
+        return self._process.agenda.stage
+
+    async def _read(self) -> Agenda:
+        return await in_books(OrderActivities.read_fulfillment, self._now(), "See what is due")
+
+    def _now(self) -> AtFulfillment:
+        return AtFulfillment(id=self._id, at=workflow.now())
+
+    async def _carry_out(self, due: Due) -> Agenda | None:
+        match due.do:
+            case due_for.OFFER:
+                await self._offer(due)
+            case due_for.EXPIRE:
+                return await self._expire(due)
+            case due_for.ASK_TO_STOP:
+                await self._ask_to_stop(due)
+            case due_for.BUY_LABEL:
+                await self._buy_label(due)
+            case due_for.POLL:
+                await self._poll(due)
+            case _:
+                raise AssertionError(f"nobody knows how to {due.do}")
+        return None
+
+    async def _offer(self, due: Due) -> None:
+        await self._process.step(
+            due,
+            lambda: outside(NodeActivities.offer_work, self._now(), f"Offer {due.about}"),
+            "done_manually",
+            "fail",
+        )
+
+    async def _expire(self, due: Due) -> Agenda | None:
+        words = "No answer in time: take the work back"
+        return await self._process.step(
+            due, lambda: in_books(OrderActivities.expire_offer, self._now(), words)
+        )
+
+    async def _ask_to_stop(self, due: Due) -> None:
+        await self._process.step(
+            due,
+            lambda: outside(NodeActivities.ask_to_stop, self._now(), f"Ask to stop {due.about}"),
+            "done_manually",
+            "fail",
+        )
+
+    async def _buy_label(self, due: Due) -> None:
+        await self._process.step(
+            due,
+            lambda: outside(
+                CarrierActivities.buy_label,
+                AtShipment(id=due.about, at=workflow.now()),
+                f"Label for {due.about}",
+            ),
+            "new_attempt",
+            "done_manually",
+            "fail",
+        )
+
+    async def _poll(self, due: Due) -> None:
+        await self._process.step(
+            due,
+            lambda: outside(
+                CarrierActivities.look_for_parcel,
+                AtShipment(id=due.about, at=workflow.now()),
+                f"Ask where {due.about} is",
+            ),
+        )
+
+    async def _decide(self, due: Due, decision: Decision, id: str) -> None:
+        await in_books(
+            OrderActivities.carry_out,
+            CommandAt(
+                number=self._number,
+                id=id,
+                command=DecideFulfillment(fulfillment_order=self._id, decision=decision),
+                at=workflow.now(),
+                actor=decision.actor,
+            ),
+            f"{due.step}: {decision.action} by {decision.actor}",
+        )
+
+    @workflow.update(
+        description='Settle a parked step: {"step": "label:S1", "action": "retry", "actor": "you",'
+        ' "reason": "the carrier is back"}. Actions: retry, new_attempt, done_manually, fail.'
+    )
+    async def resolve_step(self, request: ResolveRequest) -> Answer:
+        """Settle a parked step."""
+        info = workflow.current_update_info()
+        assert info is not None
+        await self._process.decide(request.decision, info.id)
+        return Answer()
+
+    @resolve_step.validator
+    def _may_resolve(self, request: ResolveRequest) -> None:
+        self._process.check_parked(request.step, request.action)
+
+    @workflow.signal(
+        description='The same for many runs at once, by batch: {"step": "label:S1", "action":'
+        ' "retry", "actor": "you", "reason": "why"}. Runs where it is not parked ignore it.'
+    )
+    def resolve_parked_step(self, request: ResolveRequest) -> None:
+        """Settle a step if it is parked."""
+        self._process.decide_if_parked(request.decision)
+
+    @workflow.signal(
+        description="Something changed in the books: look again. Harmless at any time."
+    )
+    def changed(self, reason: str = "") -> None:
+        """Look at the books again."""
+        self._process.changed()

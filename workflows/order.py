@@ -1,0 +1,271 @@
+"""An order: reserve, authorise, confirm, route, serve, capture, close.
+
+The books say what is due (`oms.agenda`); this process does it, waits, and takes commands.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.messages import AtOrder, AtPayment, CommandAt
+    from activities.orders import OrderActivities
+    from activities.payments import PaymentActivities
+    from oms import agenda as due_for
+    from oms.agenda import Agenda, Due
+    from oms.book import CancelUnits, Command, DecidePayment, PlaceHold, ReleaseHold, Reroute
+    from oms.decisions import Decision, Parked
+    from oms.numbers import fulfillment_workflow_id
+    from workflows.fulfillment import FulfillmentWorkflow
+    from workflows.messages import (
+        Answer,
+        CancelRequest,
+        FulfillmentRef,
+        HoldRequest,
+        OrderRef,
+        Placed,
+        ReleaseRequest,
+        RerouteRequest,
+        ResolveRequest,
+    )
+    from workflows.search import ORDER, STAGE
+    from workflows.steps import Process, in_books, outside
+
+_STEPS_IN_BOOKS = {
+    due_for.RESERVE: (OrderActivities.reserve_stock, "Plan and reserve stock"),
+    due_for.RELEASE_RESERVATION: (
+        OrderActivities.release_reservation,
+        "Give back stock: no payment in time",
+    ),
+    due_for.CONFIRM: (OrderActivities.confirm_order, "Confirm and promise"),
+    due_for.ROUTE: (OrderActivities.route_order, "Give units to locations"),
+    due_for.CLOSE: (OrderActivities.close_order, "Close, or void what is left"),
+}
+_MONEY_WORDS = {
+    "authorize": "Authorise the payment",
+    "capture": "Capture what left",
+    "void": "Give back the authorisation",
+    "refund": "Refund",
+}
+
+
+@workflow.defn(name="Order")
+class OrderWorkflow:
+    """Carry one order from the channel to the doorstep, and leave nothing half done.
+
+    It ends when the business has a verdict: delivered and settled, cancelled, or refused. A step
+    that needs a person parks; the run goes on.
+    """
+
+    @workflow.init
+    def __init__(self, order: OrderRef) -> None:
+        self._number = order.number
+        self._process = Process(
+            number=order.number,
+            title=f"Order {order.number}",
+            read=self._read,
+            carry_out=self._carry_out,
+            decide=self._decide,
+            stage="placing",
+            heal=timedelta(seconds=order.heal_seconds),
+        )
+        self._order = order
+
+    @workflow.run
+    async def run(self, order: OrderRef) -> str:
+        """Do what is due until the order is closed. Returns how it ended."""
+        ended = await self._process.run()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not ended:
+            workflow.continue_as_new(order)
+        return self._process.agenda.stage
+
+    # --- what is due ---
+
+    async def _read(self) -> Agenda:
+        return await in_books(OrderActivities.read_order, self._at(), "See what is due")
+
+    def _at(self) -> AtOrder:
+        return AtOrder(number=self._number, at=workflow.now())
+
+    async def _carry_out(self, due: Due) -> Agenda | None:
+        if due.do == due_for.SETTLE:
+            await self._settle(due)
+            return None
+        if due.do == due_for.SERVE:
+            await self._serve(due)
+            return None
+        call, words = _STEPS_IN_BOOKS[due.do]
+        return await self._process.step(due, lambda: in_books(call, self._at(), words))
+
+    async def _settle(self, due: Due) -> None:
+        """Bring one payment to its outcome; one that failed for good waits for a person."""
+        key = due.about
+        words = _MONEY_WORDS[key.split(":")[1]]
+        while True:
+            outcome = await self._process.step(
+                due,
+                lambda: outside(
+                    PaymentActivities.settle_payment,
+                    AtPayment(key=key, at=workflow.now()),
+                    f"{words} ({key.split(':', 1)[1]})",
+                ),
+                "done_manually",
+                "fail",
+            )
+            if outcome is None or outcome.status == "succeeded":
+                return
+            if outcome.status == "failed":
+                break
+            await self._wait_for_provider(due)
+        if due.step == "authorise":
+            return
+        parked = Parked(
+            step=due.step,
+            error_code="declined",
+            error=f"the provider declined: {outcome.reason or 'no reason given'}",
+            actions=("new_attempt", "done_manually", "fail"),
+        )
+        await self._process.park(due, parked)
+
+    async def _wait_for_provider(self, due: Due) -> None:
+        """A pending payment is looked up when its webhook came, or when none comes."""
+        heard = self._process.heard
+        with suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._process.heard > heard,
+                timeout=timedelta(seconds=self._order.payment_poll_seconds),
+                timeout_summary=f"Look up {due.step} if no webhook comes",
+            )
+
+    async def _serve(self, due: Due) -> None:
+        """Start the fulfillment order's own process, or find it running."""
+        ref = FulfillmentRef(
+            id=due.about, order=self._number, heal_seconds=self._order.heal_seconds
+        )
+        with suppress(WorkflowAlreadyStartedError):
+            await workflow.start_child_workflow(
+                FulfillmentWorkflow.run,
+                ref,
+                id=fulfillment_workflow_id(due.about),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(ORDER, self._number), SearchAttributePair(STAGE, "open")]
+                ),
+                static_summary=f"Fulfillment order {due.about}",
+                static_details=f"Part of order {self._number}.",
+            )
+        self._process.done_once(due)
+
+    # --- commands ---
+
+    async def _command(
+        self, command: Command, actor: str, expected_version: int | None = None
+    ) -> Answer:
+        info = workflow.current_update_info()
+        assert info is not None
+        answer = await in_books(
+            OrderActivities.carry_out,
+            CommandAt(
+                number=self._number,
+                id=info.id,
+                command=command,
+                at=workflow.now(),
+                actor=actor,
+                expected_version=expected_version,
+            ),
+            f"{command.kind.replace('_', ' ')} by {actor}",
+        )
+        self._process.changed()
+        return Answer(refusal=answer.refusal, asked=answer.asked, id=answer.id)
+
+    async def _decide(self, due: Due, decision: Decision, id: str) -> None:
+        await in_books(
+            OrderActivities.carry_out,
+            CommandAt(
+                number=self._number,
+                id=id,
+                command=DecidePayment(key=due.about, decision=decision),
+                at=workflow.now(),
+                actor=decision.actor,
+            ),
+            f"{decision.step}: {decision.action} by {decision.actor}",
+        )
+
+    @workflow.update(
+        description="Wait for the verdict on a new order: confirmed or refused. Takes nothing."
+    )
+    async def place(self) -> Placed:
+        """Wait until the order is confirmed or refused."""
+        await workflow.wait_condition(lambda: self._process.agenda.verdict is not None)
+        return Placed(verdict=self._process.agenda.verdict or "")
+
+    @workflow.update(
+        description='Cancel units: {"reason": "customer asked", "actor": "you"}, or some with'
+        ' "lines": [{"line": 1, "quantity": 1}].'
+    )
+    async def cancel(self, request: CancelRequest) -> Answer:
+        """Cancel what has not left; a location that works on it is asked first."""
+        lines: dict[int, int] | None = None
+        if request.lines is not None:
+            lines = {}
+            for each in request.lines:
+                lines[each.line] = lines.get(each.line, 0) + each.quantity
+        command = CancelUnits(reason=request.reason, lines=lines)
+        return await self._command(command, request.actor, request.expected_version)
+
+    @workflow.update(description='Stop the order: {"reason": "fraud", "actor": "you"}.')
+    async def hold(self, request: HoldRequest) -> Answer:
+        """Put the order on hold."""
+        command = PlaceHold(reason=request.reason, note=request.note)
+        return await self._command(command, request.actor, request.expected_version)
+
+    @workflow.update(description='Lift a hold: {"hold": "K3M9-QXZ4-7-H1", "actor": "you"}.')
+    async def release(self, request: ReleaseRequest) -> Answer:
+        """Lift a hold."""
+        command = ReleaseHold(hold=request.hold)
+        return await self._command(command, request.actor, request.expected_version)
+
+    @workflow.update(
+        description='Plan backordered units again: {"actor": "you"}; or move an offer nobody'
+        ' accepted: {"fulfillment_order": "K3M9-QXZ4-7-F1", "location": "wh-paris"}.'
+    )
+    async def reroute(self, request: RerouteRequest) -> Answer:
+        """Plan again."""
+        command = Reroute(fulfillment_order=request.fulfillment_order, location=request.location)
+        return await self._command(command, request.actor, request.expected_version)
+
+    @workflow.update(
+        description='Settle a parked step: {"step": "capture:1", "action": "retry", "actor":'
+        ' "you", "reason": "the provider is back"}. Actions: retry, new_attempt, done_manually,'
+        " fail."
+    )
+    async def resolve_step(self, request: ResolveRequest) -> Answer:
+        """Settle a parked step."""
+        info = workflow.current_update_info()
+        assert info is not None
+        await self._process.decide(request.decision, info.id)
+        return Answer()
+
+    @resolve_step.validator
+    def _may_resolve(self, request: ResolveRequest) -> None:
+        self._process.check_parked(request.step, request.action)
+
+    @workflow.signal(
+        description='The same for many runs at once, by batch: {"step": "capture:1", "action":'
+        ' "retry", "actor": "you", "reason": "why"}. Runs where it is not parked ignore it.'
+    )
+    def resolve_parked_step(self, request: ResolveRequest) -> None:
+        """Settle a step if it is parked."""
+        self._process.decide_if_parked(request.decision)
+
+    @workflow.signal(
+        description="Something changed in the books: look again. Harmless at any time."
+    )
+    def changed(self, reason: str = "") -> None:
+        """Look at the books again."""
+        self._process.changed()
