@@ -1,7 +1,8 @@
 """Reading a JSON body: bounded, strict, and each flaw named by its pointer."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 from fastapi import Request
@@ -66,11 +67,14 @@ class JsonBody(Generic[Model]):
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the whole body, and no more than 1 MiB of it.
+    """Read the whole body once, and no more than 1 MiB of it.
 
     Raises:
         Problem: `body_too_large`, whether the length was announced or the body came in chunks.
     """
+    read: bytes | None = getattr(request.state, "body", None)
+    if read is not None:
+        return read
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
@@ -80,7 +84,8 @@ async def read_body(request: Request) -> bytes:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         chunks.append(chunk)
-    return b"".join(chunks)
+    request.state.body = body = b"".join(chunks)
+    return body
 
 
 def parse_json(raw: bytes) -> Any:
@@ -136,6 +141,25 @@ def invalid(errors: Sequence[Flaw]) -> Problem:
     return Problem("validation_failed", "See errors.", errors=errors)
 
 
+def odd_values(value: Any, pointer: str) -> Iterator[Flaw]:
+    """Find what a free document holds that PostgreSQL cannot keep or nobody could have meant."""
+    match value:
+        case dict():
+            for name, child in value.items():
+                here = f"{pointer}/{_escaped(name)}"
+                yield from odd_values(name, here)
+                yield from odd_values(child, here)
+        case list():
+            for i, child in enumerate(value):
+                yield from odd_values(child, f"{pointer}/{i}")
+        case str() if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value):
+            yield Flaw(pointer=pointer, code="not_allowed", detail="Holds a control character.")
+        case int() if abs(value) >= 2**63:
+            yield Flaw(pointer=pointer, code="too_large", detail="At most 64 bits.")
+        case float() if not math.isfinite(value):
+            yield Flaw(pointer=pointer, code="too_large", detail="No number of 64 bits.")
+
+
 def pointer_to(loc: Sequence[int | str], document: Any) -> str:
     """Write Pydantic's location as a JSON pointer into what was sent.
 
@@ -148,8 +172,12 @@ def pointer_to(loc: Sequence[int | str], document: Any) -> str:
             here = here[part]
         elif i < len(loc) - 1:
             continue
-        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+        pointer += f"/{_escaped(str(part))}"
     return pointer
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _code(kind: str) -> str:

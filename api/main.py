@@ -12,12 +12,15 @@ from adapters.db.engine import connect
 from api import (
     availability,
     channels,
+    fulfillment_orders,
     health,
+    inbound,
     locations,
     openapi,
     problems,
     products,
     routing,
+    shipments,
     stock,
 )
 from api.temporal import Connection
@@ -28,6 +31,9 @@ from workers.settings import Settings, settings
 
 ROUTERS = (
     availability.router,
+    fulfillment_orders.router,
+    shipments.router,
+    inbound.router,
     products.router,
     locations.router,
     channels.router,

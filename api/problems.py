@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from oms.cancelling import Refusal
 from oms.fields import Flaw
 
 log = structlog.get_logger()
@@ -54,8 +55,9 @@ TITLES: dict[str, tuple[int, str]] = {
     "stock_negative": (422, "Stock cannot fall below zero"),
     "line_unknown": (422, "The order has no such line"),
     "quantity_too_large": (422, "More units than there are"),
+    "not_all_packed": (422, "Something picked is in no parcel"),
+    "fulfillment_order_unknown": (422, "The order has no such fulfillment order"),
     "code_wrong": (422, "The code is wrong"),
-    "reason_unknown": (422, "No such reason"),
     "internal_error": (500, "A fault of ours"),
     "unavailable": (503, "Not available right now"),
 }
@@ -100,6 +102,16 @@ class Problem(Exception):
         return JSONResponse(
             self.body(), status_code=self.status, headers=self.headers, media_type=PROBLEM_JSON
         )
+
+
+def refused(refusal: Refusal) -> Problem:
+    """Turn a command's "no" into a problem that names the field, where there is one."""
+    errors = (
+        [Flaw(pointer=refusal.pointer, code=refusal.code, detail=refusal.detail)]
+        if refusal.pointer
+        else []
+    )
+    return Problem(refusal.code, refusal.detail, errors=errors)
 
 
 def not_found() -> Problem:

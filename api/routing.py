@@ -3,7 +3,6 @@
 What the rules mean comes later; until then a rule set is a document that can be kept.
 """
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from sqlalchemy import RowMapping
 from adapters.db import master
 from api.answers import Answer, IfMatch, answer, version_conflict
 from api.auth import Database, Operator
-from api.body import JsonBody, invalid
+from api.body import JsonBody, invalid, odd_values
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
 from api.problems import not_found
@@ -129,23 +128,4 @@ def _unstorable(document: dict[str, Any]) -> Iterator[Flaw]:
     for name in RESERVED:
         if name in document:
             yield Flaw(pointer=f"/{name}", code="reserved_name", detail="The system sets it.")
-    yield from _odd_values(document, "")
-
-
-def _odd_values(value: Any, pointer: str) -> Iterator[Flaw]:
-    """What PostgreSQL cannot keep, or nobody could have meant."""
-    match value:
-        case dict():
-            for name, child in value.items():
-                escaped = name.replace("~", "~0").replace("/", "~1")
-                yield from _odd_values(name, f"{pointer}/{escaped}")
-                yield from _odd_values(child, f"{pointer}/{escaped}")
-        case list():
-            for i, child in enumerate(value):
-                yield from _odd_values(child, f"{pointer}/{i}")
-        case str() if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value):
-            yield Flaw(pointer=pointer, code="not_allowed", detail="Holds a control character.")
-        case int() if abs(value) >= 2**63:
-            yield Flaw(pointer=pointer, code="too_large", detail="At most 64 bits.")
-        case float() if not math.isfinite(value):
-            yield Flaw(pointer=pointer, code="too_large", detail="No number of 64 bits.")
+    yield from odd_values(document, "")

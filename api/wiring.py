@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from temporalio.client import Client
 
 from oms.places import PostalTable, postal_table
+from oms.policy import Policy
 
 TemporalClient = Callable[[], Awaitable[Client]]
 """Gives a client, connected or not: the API starts and works while Temporal is down."""
@@ -25,6 +26,7 @@ class ApiSettings:
     webhook_secrets: Mapping[str, str] = field(default_factory=dict)
     postal_table: PostalTable = field(default_factory=postal_table)
     verdict_seconds: float = 5.0
+    policy: Policy = field(default_factory=Policy)
 
 
 def _settings(request: Request) -> ApiSettings:
