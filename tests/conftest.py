@@ -30,6 +30,7 @@ from workers.stack import Stack
 from workers.temporal import ensure_search_attributes, reachable
 
 _TEMPLATE = "template_oms"
+_EXIT_STATUS = pytest.StashKey[int]()
 _FETCHING = pytest.StashKey[subprocess.Popen[bytes]]()
 _SERVERS = {"temporal_address", "time_skipping_path", "whole_stack"}
 
@@ -55,6 +56,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             stderr=log,
             start_new_session=True,
         )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how it went, for the end below."""
+    session.config.stash[_EXIT_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave at once: Temporal's client now and then crashes the interpreter at its end."""
+    status = config.stash.get(_EXIT_STATUS, None)
+    if status is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _say(line: str) -> None:

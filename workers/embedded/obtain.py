@@ -170,6 +170,7 @@ def pip_install(requirements: str, into: Path, report: Report) -> Path:
         return into
     part = into.with_name(into.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
         *("--no-warn-script-location", "--target", part, "-r", REQUIREMENTS / requirements),

