@@ -10,23 +10,22 @@ from temporalio.api.operatorservice.v1 import (
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, Interceptor
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-_KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+from workflows import search
 
-SEARCH_ATTRIBUTES: Mapping[str, "IndexedValueType.ValueType"] = {
-    "OmsOrder": _KEYWORD,
-    "OmsChannel": _KEYWORD,
-    "OmsStage": _KEYWORD,
-    "OmsLocation": _KEYWORD,
-    "OmsNeedsAttention": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
-    "OmsBlockedStep": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
-    "OmsPromiseBy": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
-    "OmsTotalMinor": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+SEARCH_ATTRIBUTES: Mapping[str, int] = {
+    key.name: int(key.indexed_value_type)
+    for key in vars(search).values()
+    if isinstance(key, SearchAttributeKey)
 }
-"""What operators may search runs by. A worker fails on an attribute the server does not know."""
+"""What operators may search runs by: all that our workflows set.
+
+Setting one that the server does not know fails, so they are made before the first worker starts.
+"""
 
 
 async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = False) -> Client:
@@ -101,7 +100,10 @@ async def ensure_search_attributes(client: Client) -> list[str]:
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(
                     namespace=client.namespace,
-                    search_attributes={name: SEARCH_ATTRIBUTES[name] for name in missing},
+                    search_attributes={
+                        name: IndexedValueType.ValueType(SEARCH_ATTRIBUTES[name])
+                        for name in missing
+                    },
                 )
             )
         except RPCError as refused:

@@ -67,8 +67,16 @@ def _copy(wheel: Path) -> Path:
             libraries = wheel.parent / f"{WHEEL}.libs"
             if libraries.exists():
                 shutil.copytree(libraries, part / libraries.name)
+            _open_to_all(part)
             part.rename(target)
     return target
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every account read and run what lies here, whatever our own mask took away."""
+    for path in (folder.parent, folder, *folder.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
 
 
 class Postgres:
@@ -248,4 +256,6 @@ def data_dir(home: Path, stack_id: str) -> Path:
         return home / "postgres"
     outside = Path("/var/lib/oms") / stack_id
     outside.mkdir(parents=True, exist_ok=True)
+    for folder in (outside.parent, outside):
+        folder.chmod(0o711)  # to pass through, not to look around
     return outside / "postgres"
