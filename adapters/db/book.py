@@ -86,7 +86,8 @@ class SqlBook(OrderBook):
                     raise
         raise AssertionError("unreachable")
 
-    async def _read(self, number: str) -> Order:
+    async def read(self, number: str) -> Order:
+        """Read an order without locking it."""
         async with self._engine.connect() as connection:
             order = await load_order(connection, number)
         assert order is not None, f"{number} is not stored"
@@ -107,7 +108,7 @@ class SqlBook(OrderBook):
 
     @override
     async def agenda(self, number: str, at: datetime) -> Agenda:
-        return order_agenda(await self._read(number), at)
+        return order_agenda(await self.read(number), at)
 
     @override
     async def reserve(self, number: str, at: datetime) -> Agenda:
@@ -256,11 +257,20 @@ class SqlBook(OrderBook):
 
         await self.change(_order_of_key(key), at, doubt)
 
+    async def nudge(self, number: str, at: datetime, reason: str) -> None:
+        """Owe an order's process a signal, though nothing changed in the books."""
+
+        async def nudge(unit: OrderUnit) -> None:
+            unit.nudge_order(reason)
+            await unit.flush("nudge")
+
+        await self.change(number, at, nudge)
+
     # --- fulfillment ---
 
     @override
     async def fulfillment_agenda(self, id: str, at: datetime) -> Agenda:
-        order = await self._read(order_of(id))
+        order = await self.read(order_of(id))
         return fulfillment_agenda(order, id, at, silent=self._policy.silent)
 
     async def _change_fulfillment(
@@ -280,7 +290,7 @@ class SqlBook(OrderBook):
 
     @override
     async def offer_of(self, id: str) -> Offer | None:
-        order = await self._read(order_of(id))
+        order = await self.read(order_of(id))
         each = order.fulfillment_order(id)
         if each.status != "open" or each.offered_at is not None:
             return None
@@ -318,7 +328,7 @@ class SqlBook(OrderBook):
 
     @override
     async def work_to_cancel(self, id: str) -> CancelWork | None:
-        order = await self._read(order_of(id))
+        order = await self.read(order_of(id))
         each = order.fulfillment_order(id)
         if each.cancellation_asked >= each.cancellation_seq or each.offered_at is None:
             return None
@@ -362,7 +372,7 @@ class SqlBook(OrderBook):
 
     @override
     async def tracking_number_of(self, shipment: str) -> str | None:
-        return (await self._read(order_of(shipment))).shipment(shipment).tracking_number
+        return (await self.read(order_of(shipment))).shipment(shipment).tracking_number
 
     @override
     async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> None:

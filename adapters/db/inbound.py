@@ -1,11 +1,37 @@
-"""Webhooks of outside parties, stored before they are answered and processed after."""
+"""Webhooks from outside: stored before they are answered, applied after, in any order.
+
+What does not fit yet (a hand-over before the label) waits and is tried again; what never fits
+is put aside with its reason. A repeated event id is one event.
+"""
 
 import json
-from datetime import datetime
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from adapters.db import nodes, parcels
+from adapters.db.book import SqlBook
+from adapters.db.nodes import Parcel
+from adapters.db.unit import OrderUnit
+from oms.cancelling import Refusal
+from oms.numbers import order_of
+from oms.orders import FulfillmentOrder
+from oms.policy import Policy
+from oms.ports import CARRIER_STATUSES, Declined
+
+FITS_WITHIN = timedelta(days=2)
+"""How long an event may not fit before it is put aside."""
+
+_KINDS = {
+    "authorize": "authorization",
+    "capture": "capture",
+    "void": "void",
+    "refund": "refund",
+}
+_NodeFact = Callable[[OrderUnit, FulfillmentOrder, Policy], Awaitable[Refusal | None]]
 
 
 async def store_inbound(
@@ -15,24 +41,212 @@ async def store_inbound(
     source: str,
     event_id: str,
     body: dict[str, Any],
-    now: datetime,
+    at: datetime,
 ) -> bool:
-    """Keep a verified event and wake who processes it. False: it is here already."""
+    """Store a verified webhook; the relay applies it. False if its event id is known."""
     stored = await tx.execute(
         text(
             "INSERT INTO inbound_events"
             " (party, source, event_id, body, received_at, not_before, tries)"
-            " VALUES (:party, :source, :event_id, CAST(:body AS jsonb), :now, :now, 0)"
-            " ON CONFLICT ON CONSTRAINT inbound_once DO NOTHING"
+            " VALUES (:party, :source, :event, CAST(:body AS jsonb), :at, :at, 0)"
+            " ON CONFLICT DO NOTHING RETURNING 1"
         ),
         {
             "party": party,
             "source": source,
-            "event_id": event_id,
+            "event": event_id,
             "body": json.dumps(body),
-            "now": now,
+            "at": at,
         },
     )
-    if stored.rowcount:
-        await tx.execute(text("NOTIFY oms_inbound"))
-    return bool(stored.rowcount)
+    if stored.first() is None:
+        return False
+    await tx.execute(text("NOTIFY oms_inbound"))
+    return True
+
+
+async def apply_waiting(engine: AsyncEngine, book: SqlBook, now: datetime, *, most: int) -> int:
+    """Apply up to `most` stored events, oldest first. Returns how many were looked at.
+
+    Each event is claimed for a minute, so that several relays share the work and none is lost
+    with a relay that dies.
+    """
+    async with engine.begin() as tx:
+        rows = await tx.execute(
+            text(
+                """
+                UPDATE inbound_events i SET tries = i.tries + 1, not_before = :again
+                FROM (SELECT id FROM inbound_events WHERE outcome IS NULL AND not_before <= :now
+                      ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED) c
+                WHERE i.id = c.id RETURNING i.id, i.party, i.source, i.event_id, i.body,
+                    i.received_at, i.tries
+                """
+            ),
+            {"now": now, "again": now + timedelta(minutes=1), "most": most},
+        )
+        events = sorted(rows.all())
+    for event in events:
+        outcome, detail = await _apply(engine, book, event, now)
+        await _write_outcome(engine, event, outcome, detail, now)
+    return len(events)
+
+
+async def _write_outcome(
+    engine: AsyncEngine, event: Any, outcome: str | None, detail: str, now: datetime
+) -> None:
+    """Put an event away, or set it back for a second, two, four … up to a minute."""
+    if outcome is None and now - event.received_at > FITS_WITHIN:
+        outcome = "dead"
+    wait = timedelta(seconds=min(60, 0.25 * 2 ** min(event.tries, 10)))
+    async with engine.begin() as tx:
+        await tx.execute(
+            text(
+                "UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,"
+                " processed_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE"
+                " CAST(:now AS timestamptz) END, not_before = :again WHERE id = :id"
+            ),
+            {
+                "outcome": outcome,
+                "detail": detail[:500],
+                "now": now,
+                "again": now + wait,
+                "id": event.id,
+            },
+        )
+
+
+async def _apply(
+    engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
+) -> tuple[str | None, str]:
+    match event.party:
+        case "payments":
+            return await _apply_payment(engine, book, event.body, now)
+        case "carriers":
+            return await _apply_scan(engine, book, event, now)
+        case _:
+            return await _apply_node(engine, book, event, now)
+
+
+async def _apply_payment(
+    engine: AsyncEngine, book: SqlBook, body: dict[str, Any], now: datetime
+) -> tuple[str | None, str]:
+    """A failure is written down; a success is asked after, because only the answer names it."""
+    key = str(body["key"])
+    async with engine.connect() as connection:
+        row = (
+            await connection.execute(
+                text("SELECT kind, amount_minor, currency FROM payment_entries WHERE key = :k"),
+                {"k": key},
+            )
+        ).first()
+    if row is None:
+        return "ignored", "unknown key"
+    if row.kind != _KINDS.get(str(body["kind"]), body["kind"]):
+        return "ignored", "the key belongs to another kind of payment"
+    if body["status"] in ("failed", "declined"):
+        await book.settle_payment(
+            key,
+            Declined(reason=str(body.get("reason") or "declined later")),
+            now,
+            settled_by="provider",
+            nudge=True,
+        )
+        return "applied", ""
+    await book.nudge(key.split(":", 1)[0], now, "payment webhook")
+    return "applied", ""
+
+
+async def _apply_scan(
+    engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
+) -> tuple[str | None, str]:
+    if event.body["status"] not in CARRIER_STATUSES:
+        return "ignored", "unknown status"
+    async with engine.connect() as connection:
+        found = await parcels.find_parcel(connection, str(event.body["tracking_number"]))
+    if found is None:
+        late = now - event.received_at > timedelta(minutes=2)
+        return ("ignored", "unknown tracking number") if late else (None, "no such parcel yet")
+    number, shipment = found
+    await book.change(
+        number,
+        now,
+        lambda unit: parcels.record_scan(
+            unit,
+            unit.order.shipment(shipment),
+            event_id=event.event_id,
+            status=str(event.body["status"]),
+            at=datetime.fromisoformat(str(event.body["at"])),
+        ),
+        actor=f"carrier:{event.source}",
+    )
+    return "applied", ""
+
+
+async def _apply_node(
+    engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
+) -> tuple[str | None, str]:
+    id = str(event.body["fulfillment_order"])
+    async with engine.connect() as connection:
+        location = (
+            await connection.execute(
+                text("SELECT location FROM fulfillment_orders WHERE id = :id"), {"id": id}
+            )
+        ).scalar_one_or_none()
+    if location != event.source:
+        return "ignored", "no such fulfillment order at this location"
+    fact = node_fact(str(event.body["action"]), event.body.get("body") or {})
+    if fact is None:
+        return "ignored", "unknown action"
+    done = await book.node_fact(id, now, fact, actor=f"node:{location}")
+    if not isinstance(done, Refusal):
+        return "applied", ""
+    return await _judge(engine, book, id, done)
+
+
+async def _judge(
+    engine: AsyncEngine, book: SqlBook, id: str, refusal: Refusal
+) -> tuple[str | None, str]:
+    """What does not fit the state may still come to fit it, unless the work has ended."""
+    order = await book.read(order_of(id))
+    ended = not order.fulfillment_order(id).is_live
+    waits = refusal.code == "invalid_state" and not ended
+    return (None if waits else "ignored"), refusal.detail
+
+
+def node_fact(action: str, body: dict[str, Any]) -> _NodeFact | None:
+    """The effect of a location's action, from its (already validated) body. None if unknown."""
+    match action:
+        case "accept":
+            return nodes.accept
+        case "reject":
+            lines = _counts(body["lines"], "quantity") if body.get("lines") else None
+            return lambda unit, each, _: nodes.reject(unit, each, body["reason"], lines)
+        case "pick":
+            picked = _counts(body["lines"], "picked")
+            return lambda unit, each, _: nodes.pick(unit, each, picked)
+        case "pack":
+            packed = [
+                Parcel(weight_g=p["weight_g"], lines=_counts(p["lines"], "quantity"))
+                for p in body["parcels"]
+            ]
+            return lambda unit, each, _: nodes.pack(unit, each, packed)
+        case "ready":
+            return nodes.ready
+        case "hand_over":
+            return lambda unit, each, _: nodes.hand_over(
+                unit, each, code=body.get("code"), verified_by=body.get("verified_by")
+            )
+        case "cancel_response":
+            return lambda unit, each, _: nodes.cancel_response(
+                unit, each, accepted=body["accepted"]
+            )
+        case _:
+            return None
+
+
+def _counts(lines: list[dict[str, Any]], field: str) -> dict[int, int]:
+    """Units by line; a line named twice counts together."""
+    counts: dict[int, int] = {}
+    for each in lines:
+        counts[each["line"]] = counts.get(each["line"], 0) + each[field]
+    return counts

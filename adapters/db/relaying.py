@@ -1,0 +1,92 @@
+"""What the books owe to Temporal: runs to start and signals to send."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+class Nudges(NamedTuple):
+    """A workflow that is owed a signal, and the rows that owe it."""
+
+    workflow_id: str
+    reason: str
+    ids: list[int]
+
+
+class Unstarted(NamedTuple):
+    """An order that no run was started for."""
+
+    number: str
+    channel: str
+    currency: str
+    total_minor: int
+    units: int
+
+
+async def owed_nudges(engine: AsyncEngine, *, most: int) -> list[Nudges]:
+    """The oldest nudges, one entry a workflow. They stay owed until they are `sent`.
+
+    Not locked, so that no transaction is open while signals travel: two relays may send the same
+    one, which is harmless.
+    """
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT workflow_id, max(reason) AS reason, array_agg(id) AS ids FROM"
+                " (SELECT id, workflow_id, reason FROM nudges ORDER BY id LIMIT :most) n"
+                " GROUP BY workflow_id ORDER BY min(id)"
+            ),
+            {"most": most},
+        )
+        return [Nudges(row.workflow_id, row.reason, list(row.ids)) for row in rows]
+
+
+async def sent(engine: AsyncEngine, nudges: list[Nudges]) -> None:
+    """Strike out nudges whose signals were taken."""
+    ids = [id for nudge in nudges for id in nudge.ids]
+    async with engine.begin() as tx:
+        await tx.execute(text("DELETE FROM nudges WHERE id = ANY(:ids)"), {"ids": ids})
+
+
+async def unstarted_orders(
+    engine: AsyncEngine, now: datetime, *, older_than: timedelta, most: int
+) -> list[Unstarted]:
+    """Orders without a run. Young ones are left to the request that is just placing them."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text(
+                """
+                SELECT o.number, o.channel, o.currency, o.total_minor, sum(l.ordered)::int AS units
+                FROM orders o JOIN order_lines l ON l.order_number = o.number
+                WHERE o.started_at IS NULL AND (o.placed_at <= :before OR o.closed_at IS NOT NULL
+                    OR o.confirmed_at IS NOT NULL)
+                GROUP BY o.number ORDER BY o.placed_at LIMIT :most
+                """
+            ),
+            {"before": now - older_than, "most": most},
+        )
+        return [Unstarted(*row) for row in rows]
+
+
+async def mark_started(engine: AsyncEngine, number: str, at: datetime) -> None:
+    """Write that a run carries the order."""
+    async with engine.begin() as tx:
+        await tx.execute(
+            text("UPDATE orders SET started_at = :at WHERE number = :n AND started_at IS NULL"),
+            {"at": at, "n": number},
+        )
+
+
+async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int) -> list[str]:
+    """Orders whose stock is held beyond its time, for whatever reason their run did not act."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT DISTINCT order_number FROM reservations"
+                " WHERE state = 'open' AND expires_at <= :now LIMIT :most"
+            ),
+            {"now": now, "most": most},
+        )
+        return [row.order_number for row in rows]

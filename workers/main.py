@@ -1,0 +1,138 @@
+"""The worker process: workflows, activities and the relay, wired to the real outside.
+
+`python -m workers.main`; SIGTERM finishes the calls it has begun.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.carriers import CarrierActivities
+from activities.nodes import NodeActivities
+from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
+from adapters.carriers.simulator import SimulatedCarrier
+from adapters.db.book import SqlBook
+from adapters.db.engine import connect as connect_database
+from adapters.http import Http
+from adapters.nodes.simulator import SimulatedNode
+from adapters.psp.simulator import SimulatedProvider
+from oms.policy import Policy
+from workers import logging
+from workers.relay import Relay
+from workers.sandbox import workflow_runner
+from workers.settings import Settings, settings
+from workers.temporal import connect
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.order import OrderWorkflow
+
+WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow)
+
+GRACEFUL_SHUTDOWN = timedelta(seconds=25)
+"""Above the longest call to a payment provider, so that a deploy cuts none."""
+
+log = structlog.get_logger()
+
+
+def policy_of(config: Settings) -> Policy:
+    """The merchant's durations, from the settings."""
+    return Policy(
+        grace=timedelta(seconds=config.grace_seconds),
+        node_answer=timedelta(seconds=config.node_answer_seconds),
+        reservation=timedelta(seconds=config.reservation_seconds),
+        pick=timedelta(seconds=config.pick_seconds),
+        pickup=timedelta(seconds=config.pickup_seconds),
+        silent=timedelta(seconds=config.silent_seconds),
+        promise_days_home=config.promise_days_home,
+        promise_days_pickup=config.promise_days_pickup,
+    )
+
+
+def activities_over(book: SqlBook, outside: Http) -> list[Any]:
+    """Every activity, wired to the books and to one outside."""
+    orders = OrderActivities(book)
+    payments = PaymentActivities(book, {"simulator": SimulatedProvider(outside)})
+    nodes = NodeActivities(book, SimulatedNode(outside))
+    carriers = CarrierActivities(book, SimulatedCarrier(outside))
+    return [
+        orders.read_order,
+        orders.reserve_stock,
+        orders.release_reservation,
+        orders.confirm_order,
+        orders.route_order,
+        orders.close_order,
+        orders.carry_out,
+        orders.read_fulfillment,
+        orders.expire_offer,
+        orders.park_step,
+        orders.unpark_step,
+        payments.settle_payment,
+        nodes.offer_work,
+        nodes.ask_to_stop,
+        carriers.buy_label,
+        carriers.look_for_parcel,
+    ]
+
+
+def make_worker(
+    client: Client, book: SqlBook, outside: Http, *, task_queue: str, **options: Any
+) -> Worker:
+    """A worker for all our workflows and activities. `options` go to the SDK."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=activities_over(book, outside),
+        workflow_runner=workflow_runner(),
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        **options,
+    )
+
+
+async def run(config: Settings) -> None:
+    """Work until SIGTERM or SIGINT."""
+    engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=20)
+    outside = Http(config.simulator_url, timeout=timedelta(seconds=config.provider_timeout_seconds))
+    book = SqlBook(engine, policy_of(config))
+    client = await connect()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    relay = Relay(
+        engine,
+        book,
+        client,
+        task_queue=config.task_queue,
+        heal_seconds=config.heal_seconds,
+        payment_poll_seconds=config.payment_poll_seconds,
+    )
+    async with make_worker(client, book, outside, task_queue=config.task_queue):
+        relaying = asyncio.create_task(relay.run())
+        log.info("worker_started", task_queue=config.task_queue)
+        await stop.wait()
+        log.info("worker_stopping")
+        relaying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await relaying
+    await outside.close()
+    await engine.dispose()
+
+
+def main() -> None:
+    """Run the worker process."""
+    config = settings()
+    logging.configure(config.log_format)
+    asyncio.run(run(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The courier between the books and Temporal: starts runs, sends signals, applies webhooks.
+
+PostgreSQL wakes it at once; besides, it looks every few seconds, so nothing is lost that was
+written while it was down. Several relays may run: rows are claimed, signals are harmless twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from adapters.db.book import SqlBook
+from adapters.db.inbound import apply_waiting
+from adapters.db.relaying import (
+    Nudges,
+    Unstarted,
+    expired_reservations,
+    mark_started,
+    owed_nudges,
+    sent,
+    unstarted_orders,
+)
+from oms.numbers import order_workflow_id
+from workflows.starting import StartOrder, start_order
+
+LOOKS_EVERY = timedelta(seconds=2)
+YOUNG = timedelta(seconds=10)
+"""An order this young is being started by the request that placed it."""
+
+_BATCH = 50
+_RPC_TIMEOUT = timedelta(seconds=5)
+_PASSING = (SQLAlchemyError, psycopg.Error, RPCError, OSError, TimeoutError)
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """Carries what the books owe. `wake` from anywhere, or by `NOTIFY`."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        book: SqlBook,
+        client: Client,
+        *,
+        task_queue: str,
+        heal_seconds: float,
+        payment_poll_seconds: float,
+    ) -> None:
+        self._engine, self._book, self._client = engine, book, client
+        self._common: dict[str, Any] = {
+            "task_queue": task_queue,
+            "heal_seconds": heal_seconds,
+            "payment_poll_seconds": payment_poll_seconds,
+        }
+        self._nudged, self._inbound = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled. A fault of the other side is logged and tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._each(self.send_nudges, self._nudged))
+            tasks.create_task(self._each(self.apply_inbound, self._inbound))
+            tasks.create_task(self._each(self.sweep, asyncio.Event()))
+
+    async def _each(self, work: Callable[[], Awaitable[int]], wake: asyncio.Event) -> None:
+        while True:
+            wake.clear()
+            try:
+                done = await work()
+            except _PASSING as fault:
+                log.warning("relay_failed", work=work.__name__, error=type(fault).__name__)
+                done = 0
+                await asyncio.sleep(1)
+            if done < _BATCH:
+                try:
+                    await asyncio.wait_for(wake.wait(), LOOKS_EVERY.total_seconds())
+                except TimeoutError:
+                    continue
+
+    async def _listen(self) -> None:
+        """Hear `NOTIFY` on a connection of its own; reconnect when it breaks."""
+        url = make_url(self._engine.url).set(drivername="postgresql")
+        target = url.render_as_string(hide_password=False)
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(target, autocommit=True) as heard:
+                    await heard.execute("LISTEN oms_nudge")
+                    await heard.execute("LISTEN oms_inbound")
+                    self._nudged.set()
+                    self._inbound.set()
+                    async for note in heard.notifies():
+                        (self._nudged if note.channel == "oms_nudge" else self._inbound).set()
+            except (psycopg.Error, OSError) as fault:
+                log.warning("relay_deaf", error=type(fault).__name__)
+                await asyncio.sleep(1)
+
+    # --- signals ---
+
+    async def send_nudges(self) -> int:
+        """Send the signals that are owed. Those that fail stay owed."""
+        owed = await owed_nudges(self._engine, most=_BATCH)
+        taken = await asyncio.gather(*(self._signal(nudge) for nudge in owed))
+        if any(taken):
+            await sent(self._engine, [nudge for nudge, ok in zip(owed, taken, strict=True) if ok])
+        return sum(len(nudge.ids) for nudge in owed) if all(taken) else 0
+
+    async def _signal(self, nudge: Nudges) -> bool:
+        handle = self._client.get_workflow_handle(nudge.workflow_id)
+        try:
+            await handle.signal("changed", nudge.reason, rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as fault:
+            # Not there: it ended, or has not begun and reads the books when it does.
+            return fault.status == RPCStatusCode.NOT_FOUND
+        return True
+
+    # --- webhooks ---
+
+    async def apply_inbound(self) -> int:
+        """Apply webhooks that are stored and not applied yet."""
+        return await apply_waiting(self._engine, self._book, datetime.now(UTC), most=_BATCH)
+
+    # --- what nobody carries ---
+
+    async def sweep(self) -> int:
+        """Start runs for orders without one, and wake those that hold stock beyond its time."""
+        now = datetime.now(UTC)
+        unstarted = await unstarted_orders(self._engine, now, older_than=YOUNG, most=_BATCH)
+        for order in unstarted:
+            await self._start(order, now)
+        for number in await expired_reservations(self._engine, now, most=_BATCH):
+            await self._end_reservation(number, now)
+        return len(unstarted)
+
+    async def _start(self, order: Unstarted, now: datetime) -> None:
+        await start_order(self._client, StartOrder(**order._asdict(), **self._common))
+        await mark_started(self._engine, order.number, now)
+        log.info("order_started_late", order=order.number)
+
+    async def _end_reservation(self, number: str, now: datetime) -> None:
+        """Only the run ends its reservation; where there is none, the books do."""
+        nudge = Nudges(order_workflow_id(number), "reservation expired", [])
+        handle = self._client.get_workflow_handle(nudge.workflow_id)
+        try:
+            await handle.signal("changed", nudge.reason, rpc_timeout=_RPC_TIMEOUT)
+        except RPCError as fault:
+            if fault.status != RPCStatusCode.NOT_FOUND:
+                raise
+            await self._book.release_reservation(number, now)

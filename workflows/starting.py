@@ -1,0 +1,114 @@
+"""How an order's process is started, by whoever gets there first: the API or the relay.
+
+Starting one that runs attaches to it; one that ended starts again and ends at once, because its
+agenda is empty. So a start may be repeated by anybody at any time.
+"""
+
+from datetime import timedelta
+
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from oms.money import format_money
+from oms.numbers import order_workflow_id
+from oms.ports import Message
+from workflows.messages import OrderRef, Placed
+from workflows.order import OrderWorkflow
+from workflows.search import CHANNEL, ORDER, STAGE, TOTAL_MINOR
+
+
+class StartOrder(Message):
+    """What a run shows of its order: nothing personal."""
+
+    number: str
+    channel: str
+    currency: str
+    total_minor: int
+    units: int
+    task_queue: str
+    heal_seconds: float = 60
+    payment_poll_seconds: float = 60
+
+
+def _start(order: StartOrder) -> WithStartWorkflowOperation[OrderWorkflow, str]:
+    return WithStartWorkflowOperation(
+        OrderWorkflow.run,
+        _ref(order),
+        id=order_workflow_id(order.number),
+        task_queue=order.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        search_attributes=_search_attributes(order),
+        static_summary=_summary(order),
+        static_details=_details(order),
+    )
+
+
+def _ref(order: StartOrder) -> OrderRef:
+    return OrderRef(
+        number=order.number,
+        heal_seconds=order.heal_seconds,
+        payment_poll_seconds=order.payment_poll_seconds,
+    )
+
+
+def _search_attributes(order: StartOrder) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(ORDER, order.number),
+            SearchAttributePair(CHANNEL, order.channel),
+            SearchAttributePair(STAGE, "placing"),
+            SearchAttributePair(TOTAL_MINOR, order.total_minor),
+        ]
+    )
+
+
+def _summary(order: StartOrder) -> str:
+    total = format_money(order.total_minor, order.currency)
+    return f"Order {order.number}: {order.units} units, {total}, from {order.channel}"
+
+
+def _details(order: StartOrder) -> str:
+    return (
+        f"`oms order show {order.number}` tells everything; `oms order explain {order.number}`"
+        " what it waits for. Personal data stays in the database."
+    )
+
+
+async def place_order(client: Client, order: StartOrder, *, patience: timedelta) -> Placed:
+    """Start the process unless it runs, and wait for its verdict.
+
+    Raises:
+        temporalio.service.RPCError: Temporal does not answer; somebody else starts it later.
+        TimeoutError, temporalio.client.WorkflowUpdateRPCTimeoutOrCancelledError: no verdict
+            within `patience`; the process goes on by itself.
+    """
+    return await client.execute_update_with_start_workflow(
+        "place",  # by name: the SDK's overloads do not know an update without an argument
+        start_workflow_operation=_start(order),
+        result_type=Placed,
+        rpc_timeout=patience,
+    )
+
+
+async def start_order(client: Client, order: StartOrder) -> None:
+    """Start the process unless it runs.
+
+    Raises:
+        temporalio.service.RPCError: Temporal does not answer.
+    """
+    await client.start_workflow(
+        OrderWorkflow.run,
+        _ref(order),
+        id=order_workflow_id(order.number),
+        task_queue=order.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=_search_attributes(order),
+        static_summary=_summary(order),
+        static_details=_details(order),
+    )
