@@ -88,12 +88,13 @@ async def place_order(client: Client, order: StartOrder, *, patience: timedelta)
         TimeoutError, temporalio.client.WorkflowUpdateRPCTimeoutOrCancelledError: no verdict
             within `patience`; the process goes on by itself.
     """
-    return await client.execute_update_with_start_workflow(
+    placed: Placed = await client.execute_update_with_start_workflow(
         "place",  # by name: the SDK's overloads do not know an update without an argument
         start_workflow_operation=_start(order),
         result_type=Placed,
         rpc_timeout=patience,
     )
+    return placed
 
 
 async def start_order(client: Client, order: StartOrder) -> None:
