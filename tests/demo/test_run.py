@@ -223,7 +223,7 @@ async def test_everything_a_retailer_has_is_loaded_and_told(
     }  # fmt: skip
 
 
-async def test_a_row_the_api_refuses_stops_the_loading(api: ApiClient) -> None:
+async def test_a_row_the_api_refuses_stops_the_loading() -> None:
     api_of_nothing = ApiClient(
         Http(
             "http://x",
@@ -240,6 +240,17 @@ async def test_a_row_the_api_refuses_stops_the_loading(api: ApiClient) -> None:
         await load(api_of_nothing, retailer, run="t", report=lambda what, n, of: None)
 
     assert refused.group_contains(ApiRefused, match="validation_failed")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_an_api_that_takes_no_orders_is_no_verdict_on_them(status: int) -> None:
+    refusing = httpx.MockTransport(lambda request: httpx.Response(status, json={"code": "no"}))
+    api = ApiClient(Http("http://x", timeout=timedelta(seconds=1), transport=refusing), "key")
+
+    with pytest.raises(ExceptionGroup) as refused:
+        await Run(api, [an_order("r-1")], run="t").to_the_end(within=20)
+
+    assert refused.group_contains(ApiRefused)
 
 
 async def test_the_outcome_for_machines_has_exactly_the_promised_numbers(api: ApiClient) -> None:

@@ -25,6 +25,8 @@ from workers.demo.stages import CLOSED, Entry, Outcome, Stage
 LINE_EVERY_SECONDS = 5.0
 """How often progress is told where the output is no terminal."""
 
+BAR_WIDTH = 48
+
 _STYLES = {
     Stage.WAITING: "dim", Stage.PENDING: "yellow", Stage.CONFIRMED: "cyan",
     Stage.PICKING: "cyan", Stage.SHIPPED: "blue", Stage.DELIVERED: "green",
@@ -72,10 +74,13 @@ async def watching(console: Console, run: Run) -> AsyncIterator[None]:
 def board_view(entries: Sequence[Entry], *, seconds: float) -> RenderableType:
     """Draw how many orders stand where, and how fast verdicts come in."""
     counts = Counter(entry.stage for entry in entries)
-    table = Table(title=f"{len(entries)} orders", title_justify="left")
+    table = Table(title=f"{len(entries)} orders", title_justify="left", show_header=False, box=None)
     for stage in Stage:
-        table.add_column(stage.value, justify="right", style=_STYLES[stage])
-    table.add_row(*(str(counts[stage] or "") for stage in Stage))
+        style = _STYLES[stage] if counts[stage] else "dim"
+        width = -(-BAR_WIDTH * counts[stage] // max(1, len(entries)))
+        table.add_row(
+            Text(stage.value, style), Text(str(counts[stage]), style), Text("━" * width, style)
+        )
     verdicts = sum(counts[stage] for stage in CLOSED)
     rate = 60 * verdicts / seconds if seconds else 0.0
     return Group(table, Text(f"{seconds:.0f} s, {verdicts} verdicts, {rate:.0f} a minute", "dim"))

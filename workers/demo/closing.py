@@ -113,7 +113,9 @@ async def _explain(console: Console, api: ApiClient, entry: Entry) -> None:
 def _audit_line(violations: Sequence[Any]) -> Text:
     if not violations:
         return Text("Audit: all books agree.", "bold green")
-    lines = "".join(f"\n  {json.dumps(violation)}" for violation in violations[:20])
+    lines = "".join(
+        f"\n  {json.dumps(violation, ensure_ascii=False)}" for violation in violations[:20]
+    )
     return Text(f"Audit: {len(violations)} violations.{lines}", "bold red")
 
 

@@ -62,7 +62,7 @@ class Run:
         """Place all orders and wait until each has its verdict, at most `within` seconds.
 
         Raises:
-            ApiRefused: the API refuses to be read; the key may be wrong.
+            ApiRefused: the API refuses more than an order, for example the key.
         """
         try:
             async with asyncio.timeout(within), asyncio.TaskGroup() as group:
@@ -103,6 +103,8 @@ class Run:
                 "/v1/orders", channel=entry.channel, reference=entry.reference
             )
             return entry.see(found["data"][0], now=self.seconds)
+        if refused.http_status != 422:
+            raise refused  # the API has no verdict on the order: something is wrong with the run
         entry.number = refused.problem.get("number")
         entry.stage, entry.code = Stage.REFUSED, refused.problem_code
         return None
