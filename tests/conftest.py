@@ -4,12 +4,13 @@ The servers start once, when the first test asks. Tests that need none run first
 toolchains they would need are fetched or built beside them.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         os._exit(status)
 
 
-def _say(line: str) -> None:
-    print(f"\n{line}", file=sys.__stderr__)
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say a line now, past pytest's capture: fetching a server may take minutes."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def tell(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", flush=True)
+
+    return tell
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +121,7 @@ async def module_database_url(postgres: Postgres) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def temporal_address() -> AsyncIterator[str]:
+async def temporal_address(say: Callable[[str], None]) -> AsyncIterator[str]:
     """Temporal's development server, knowing our search attributes, as ``host:port``.
 
     With ``TEMPORAL_ADDRESS`` set, that server instead.
@@ -123,7 +132,9 @@ async def temporal_address() -> AsyncIterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="oms-temporal-") as home:
         port = free_port()
-        server = development_server(fetch_temporal(_say), port=port, log=Path(home, "temporal.log"))
+        server = development_server(
+            await asyncio.to_thread(fetch_temporal, say), port=port, log=Path(home, "temporal.log")
+        )
         await server.start()
         await server.until(lambda: reachable(f"127.0.0.1:{port}"), within=60)
         yield f"127.0.0.1:{port}"
@@ -139,20 +150,20 @@ async def temporal(temporal_address: str) -> Client:
 
 
 @pytest.fixture(scope="session")
-def time_skipping_path() -> str:
+def time_skipping_path(say: Callable[[str], None]) -> str:
     """The program of the time-skipping server, for ``test_server_existing_path``."""
-    return str(fetch_test_server(_say))
+    return str(fetch_test_server(say))
 
 
 @pytest.fixture(scope="module")
-async def whole_stack() -> AsyncIterator[Stack]:
+async def whole_stack(say: Callable[[str], None]) -> AsyncIterator[Stack]:
     """Every process of the product, running, for the tests of one file.
 
     `status()` tells addresses and keys, `pids` whom to kill, `restart(name)` brings one back.
     """
     home = Path(tempfile.mkdtemp(prefix="oms-stack-"))
     home.chmod(0o711)  # PostgreSQL's account passes through
-    stack = Stack(home, report=_say)
+    stack = Stack(home, report=say)
     await stack.start()
     yield stack
     await stack.stop()
