@@ -38,6 +38,7 @@ class PaymentEvent(Wire):
     status: Words
     amount_minor: Amount | None = None
     currency: Currency | None = None
+    reason: Words | None = None
     at: Moment
 
 
@@ -163,6 +164,6 @@ async def _store(
             source=source,
             event_id=event.event_id,
             body=body,
-            now=datetime.now(UTC),
+            at=datetime.now(UTC),
         )
     return answer(Stored(), 202).response()

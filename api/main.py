@@ -17,6 +17,8 @@ from api import (
     inbound,
     locations,
     openapi,
+    order_commands,
+    orders,
     problems,
     products,
     routing,
@@ -27,9 +29,11 @@ from api.temporal import Connection
 from api.wiring import ApiSettings, TemporalClient
 from oms.places import postal_table
 from workers import logging, temporal
-from workers.settings import Settings, settings
+from workers.settings import Settings, policy_of, settings
 
 ROUTERS = (
+    orders.router,
+    order_commands.router,
     availability.router,
     fulfillment_orders.router,
     shipments.router,
@@ -81,6 +85,9 @@ def api_settings(config: Settings) -> ApiSettings:
             party: secret.get_secret_value() for party, secret in secrets.items() if secret
         },
         postal_table=postal_table(config.postal_table),
+        heal_seconds=config.heal_seconds,
+        payment_poll_seconds=config.payment_poll_seconds,
+        policy=policy_of(config),
     )
 
 

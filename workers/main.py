@@ -25,11 +25,10 @@ from adapters.db.engine import connect as connect_database
 from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from adapters.psp.simulator import SimulatedProvider
-from oms.policy import Policy
 from workers import logging
 from workers.relay import Relay
 from workers.sandbox import workflow_runner
-from workers.settings import Settings, settings
+from workers.settings import Settings, policy_of, settings
 from workers.temporal import connect
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
@@ -40,20 +39,6 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=25)
 """Above the longest call to a payment provider, so that a deploy cuts none."""
 
 log = structlog.get_logger()
-
-
-def policy_of(config: Settings) -> Policy:
-    """The merchant's durations, from the settings."""
-    return Policy(
-        grace=timedelta(seconds=config.grace_seconds),
-        node_answer=timedelta(seconds=config.node_answer_seconds),
-        reservation=timedelta(seconds=config.reservation_seconds),
-        pick=timedelta(seconds=config.pick_seconds),
-        pickup=timedelta(seconds=config.pickup_seconds),
-        silent=timedelta(seconds=config.silent_seconds),
-        promise_days_home=config.promise_days_home,
-        promise_days_pickup=config.promise_days_pickup,
-    )
 
 
 def activities_over(book: SqlBook, outside: Http) -> list[Any]:

@@ -4,12 +4,15 @@ Where Temporal lives is not here: ``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE`` a
 ``TEMPORAL_API_KEY`` are Temporal's own and are read by ``temporalio.envconfig``.
 """
 
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from oms.policy import Policy
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=365)]
@@ -108,6 +111,20 @@ EMBEDDED = {
     "OMS_HEAL_SECONDS": "5",
 }
 """What the embedded stack sets unless the environment says otherwise: days become seconds."""
+
+
+def policy_of(config: Settings) -> Policy:
+    """The merchant's durations, from the settings."""
+    return Policy(
+        grace=timedelta(seconds=config.grace_seconds),
+        node_answer=timedelta(seconds=config.node_answer_seconds),
+        reservation=timedelta(seconds=config.reservation_seconds),
+        pick=timedelta(seconds=config.pick_seconds),
+        pickup=timedelta(seconds=config.pickup_seconds),
+        silent=timedelta(seconds=config.silent_seconds),
+        promise_days_home=config.promise_days_home,
+        promise_days_pickup=config.promise_days_pickup,
+    )
 
 
 @lru_cache
