@@ -164,6 +164,6 @@ async def _store(
             source=source,
             event_id=event.event_id,
             body=body,
-            at=datetime.now(UTC),
+            now=datetime.now(UTC),
         )
     return answer(Stored(), 202).response()

@@ -41,14 +41,14 @@ async def store_inbound(
     source: str,
     event_id: str,
     body: dict[str, Any],
-    at: datetime,
+    now: datetime,
 ) -> bool:
     """Store a verified webhook; the relay applies it. False if its event id is known."""
     stored = await tx.execute(
         text(
             "INSERT INTO inbound_events"
             " (party, source, event_id, body, received_at, not_before, tries)"
-            " VALUES (:party, :source, :event, CAST(:body AS jsonb), :at, :at, 0)"
+            " VALUES (:party, :source, :event, CAST(:body AS jsonb), :now, :now, 0)"
             " ON CONFLICT DO NOTHING RETURNING 1"
         ),
         {
@@ -56,7 +56,7 @@ async def store_inbound(
             "source": source,
             "event": event_id,
             "body": json.dumps(body),
-            "at": at,
+            "now": now,
         },
     )
     if stored.first() is None:

@@ -36,9 +36,9 @@ async def request_payment(
         """
         INSERT INTO payment_entries (key, order_number, tender, kind, seq, amount_minor, currency,
             status, cause, attempts, given_up, at)
-        SELECT :n || ':' || :verb || ':' || (count(*) + 1), :n, :tender, :kind, count(*) + 1,
-            :amount, :currency, 'requested', :cause, 0, false, :at
-        FROM payment_entries WHERE order_number = :n AND kind = :kind
+        SELECT CAST(:n AS text) || ':' || :verb || ':' || (count(*) + 1), CAST(:n AS text), :tender,
+            CAST(:kind AS text), count(*) + 1, :amount, :currency, 'requested', :cause, 0, false, :at
+        FROM payment_entries WHERE order_number = CAST(:n AS text) AND kind = CAST(:kind AS text)
         RETURNING key
         """,
         n=unit.number,
