@@ -77,8 +77,7 @@ def make_worker(
         workflows=WORKFLOWS,
         activities=activities_over(book, outside),
         workflow_runner=workflow_runner(),
-        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
-        **options,
+        **({"graceful_shutdown_timeout": GRACEFUL_SHUTDOWN} | options),
     )
 
 

@@ -90,6 +90,7 @@ async def place_order(client: Client, order: StartOrder, *, patience: timedelta)
     """
     placed: Placed = await client.execute_update_with_start_workflow(
         "place",  # by name: the SDK's overloads do not know an update without an argument
+        id="place",
         start_workflow_operation=_start(order),
         result_type=Placed,
         rpc_timeout=patience,

@@ -56,7 +56,7 @@ async def record_order(
                 document, placed_at, shipping_captured, version)
             VALUES (:number, :channel, :reference, :hash, :currency, :customer, :segment, :method,
                 :pickup, :country, :latitude, :longitude, :split, :backorder, :total, :shipping,
-                :shipping_tax, CAST(:document AS jsonb), :at, false, 0)
+                :shipping_tax, CAST(:document AS jsonb), :at, false, 1)
             ON CONFLICT (channel, reference) WHERE refusal_code IS NULL DO NOTHING
             RETURNING 1
             """
@@ -87,6 +87,7 @@ async def record_order(
         return False
     await _record_lines(tx, number, request)
     await _record_tenders(tx, number, request)
+    await _record_event(tx, number, request, at)
     return True
 
 
@@ -142,18 +143,25 @@ async def _record_tenders(tx: AsyncConnection, number: str, request: OrderReques
         )
 
 
-async def tell_placed(unit: OrderUnit) -> None:
-    """Open the timeline of an order that was just recorded."""
-    order = unit.order
-    units = sum(line.ordered for line in order.lines)
-    total = format_money(order.total_minor, order.currency)
-    unit.tell(
-        "order.placed",
-        f"Order of {units} units for {total} taken from {order.channel}",
-        channel=order.channel,
-        total_minor=order.total_minor,
+async def _record_event(
+    tx: AsyncConnection, number: str, request: OrderRequest, at: datetime
+) -> None:
+    """Open the order's timeline."""
+    units = sum(line.quantity for line in request.lines)
+    total = format_money(request.total_minor, request.currency)
+    await tx.execute(
+        text(
+            "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
+            " VALUES (:n, 1, :at, :actor, 'order.placed', :summary, CAST(:data AS jsonb))"
+        ),
+        {
+            "n": number,
+            "at": at,
+            "actor": f"channel:{request.channel}",
+            "summary": f"Order of {units} units for {total} taken from {request.channel}",
+            "data": json.dumps({"channel": request.channel, "total_minor": request.total_minor}),
+        },
     )
-    await unit.flush("place")
 
 
 # --- reserved -------------------------------------------------------------------------------
@@ -233,6 +241,7 @@ async def _write_reservations(
     unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
 ) -> None:
     expires_at = unit.at + policy.reservation
+    await unit.set_order(started_at=unit.order.started_at or unit.at)
     await insert_reservations(unit, as_rows(picks), kind="stock", expires_at=expires_at)
     if late:
         await insert_reservations(unit, as_rows(late), kind="backorder", expires_at=None)

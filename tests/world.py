@@ -1,0 +1,345 @@
+"""The whole product around one test: real database, real Temporal, real HTTP, honest outside.
+
+API, worker and relay run in the test's process; the simulator has books of its own, which the
+audit compares with ours. A test steers the outside by the simulator's faults, and our own steps by
+`breaks`.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import uvicorn
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    Worker,
+)
+
+from adapters.db.book import SqlBook
+from adapters.db.credentials import store_credential
+from adapters.db.engine import connect
+from adapters.http import Http
+from api.main import create_app
+from api.wiring import ApiSettings
+from oms.policy import Policy
+from simulator.app import create_app as create_simulator
+from simulator.settings import Settings as SimulatorSettings
+from tests.outside import QUICK, SECRETS, Outside
+from workers.main import make_worker
+from workers.relay import Relay
+
+KEYS = {role: f"key-of-the-{role}" for role in ("operator", "channel", "node")}
+
+POLICY = Policy(
+    grace=timedelta(seconds=0.2),
+    node_answer=timedelta(seconds=20),
+    reservation=timedelta(seconds=30),
+    pick=timedelta(seconds=60),
+    pickup=timedelta(seconds=60),
+    silent=timedelta(seconds=60),
+)
+
+
+class Faults(Interceptor):
+    """Breaks our own activities on request: before they begin, or after they took effect."""
+
+    def __init__(self) -> None:
+        self.planned: dict[tuple[str, str], int] = defaultdict(int)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _FaultyActivity(next, self)
+
+
+class _FaultyActivity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, faults: Faults) -> None:
+        super().__init__(next)
+        self._faults = faults
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        name = input.fn.__name__
+        self._strike(name, "before")
+        result = await super().execute_activity(input)
+        self._strike(name, "after")
+        return result
+
+    def _strike(self, name: str, when: str) -> None:
+        if self._faults.planned[(name, when)] > 0:
+            self._faults.planned[(name, when)] -= 1
+            raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
+
+
+class World:
+    """What a test may do: place, work, listen, break, look."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        book: SqlBook,
+        temporal: Client,
+        http: httpx.AsyncClient,
+        outside: Outside,
+        faults: Faults,
+    ) -> None:
+        self.engine, self.book, self.temporal = engine, book, temporal
+        self.http, self.outside, self._faults = http, outside, faults
+        self._references = 0
+
+    # --- the API ---
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, who: str = "operator", **headers: str
+    ) -> httpx.Response:
+        """Call the API with a key of its own for every POST, unless one is given."""
+        sent = {"Authorization": f"Bearer {KEYS[who]}"}
+        if method == "POST":
+            sent["Idempotency-Key"] = os.urandom(8).hex()
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.request(method, path, json=body, headers=sent)
+
+    async def ok(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        """Call the API and give the body; anything but a 2xx fails the test."""
+        answer = await self.call(method, path, body, **more)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    async def sells(self, *skus: str, weight_g: int = 500) -> None:
+        for sku in skus:
+            await self.ok("PUT", f"/v1/products/{sku}", {"name": sku, "weight_g": weight_g})
+
+    async def has_place(self, id: str, *, kind: str = "warehouse", **more: Any) -> None:
+        body = {
+            "name": id,
+            "kind": kind,
+            "address": {"line1": "1 Road", "city": "Lyon", "postal_code": "69001", "country": "FR"},
+            "latitude": 45.76,
+            "longitude": 4.83,
+        }
+        await self.ok("PUT", f"/v1/locations/{id}", body | more)
+
+    async def holds(self, sku: str, location: str, units: int) -> None:
+        """Count stock: this many units are on hand."""
+        body = {
+            "adjustments": [{"sku": sku, "location": location, "set": units, "reason": "count"}]
+        }
+        await self.ok("POST", "/v1/stock/adjustments", body)
+
+    def an_order(self, units: int | dict[str, int] = 1, **more: Any) -> dict[str, Any]:
+        """An order body with good defaults: LAMP by the units given, or SKUs by units."""
+        self._references += 1
+        wanted = {"LAMP": units} if isinstance(units, int) else units
+        token = more.pop("token", "tok_ok")
+        shipping = more.pop("shipping_minor", 490)
+        lines = [
+            {"sku": sku, "quantity": count, "unit_price_minor": 1999, "tax_minor": 333 * count}
+            for sku, count in wanted.items()
+        ]
+        total = sum(1999 * count for count in wanted.values()) + shipping
+        return {
+            "channel": "web",
+            "reference": f"r-{self._references}",
+            "currency": "EUR",
+            "customer": {"id": "c-1", "name": "Ada Martin", "email": "ada@example.com"},
+            "lines": lines,
+            "shipping_minor": shipping,
+            "delivery": {
+                "method": "home",
+                "address": {
+                    "name": "Ada Martin",
+                    "line1": "5 quai Tilsitt",
+                    "city": "Lyon",
+                    "postal_code": "69002",
+                    "country": "FR",
+                },
+            },
+            "tenders": [
+                {
+                    "kind": "card",
+                    "provider": "simulator",
+                    "token": token,
+                    "amount_minor": total,
+                }
+            ],
+        } | more
+
+    async def place(self, units: int | dict[str, int] = 1, **more: Any) -> dict[str, Any]:
+        """Place an order and give it as answered; it must be accepted."""
+        answer = await self.call("POST", "/v1/orders", self.an_order(units, **more), who="channel")
+        assert answer.status_code in (201, 202), answer.text
+        order: dict[str, Any] = answer.json()
+        return order
+
+    async def order(self, number: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self.ok("GET", f"/v1/orders/{number}")
+        return found
+
+    async def until(
+        self, number: str, ready: Callable[[dict[str, Any]], bool], within: float = 20
+    ) -> dict[str, Any]:
+        """Wait until the order is as wanted; fail with what it waits for."""
+        deadline = asyncio.get_running_loop().time() + within
+        while asyncio.get_running_loop().time() < deadline:
+            order = await self.order(number)
+            if ready(order):
+                return order
+            await asyncio.sleep(0.05)
+        waits = await self.ok("GET", f"/v1/orders/{number}/explain")
+        raise AssertionError(f"not within {within} s: {await self.order(number)}\n{waits}")
+
+    async def until_status(self, number: str, status: str, within: float = 20) -> dict[str, Any]:
+        return await self.until(number, lambda order: order["status"] == status, within)
+
+    async def until_offered(self, number: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for that many live fulfillment orders that their nodes have heard of."""
+        offered: list[str] = []
+
+        async def heard() -> bool:
+            offered[:] = [key for kind, key in await self.outside.books("nodes") if kind == "offer"]
+            order = await self.order(number)
+            live = [f for f in order["fulfillment_orders"] if f["status"] in ("open",)]
+            return len(live) >= count and all(f["id"] in offered for f in live)
+
+        await self.wait(heard)
+        order = await self.order(number)
+        return [f for f in order["fulfillment_orders"] if f["status"] == "open"]
+
+    async def wait(self, ready: Callable[[], Any], within: float = 20) -> None:
+        """Wait until an async condition holds."""
+        async with asyncio.timeout(within):
+            while not await ready():
+                await asyncio.sleep(0.05)
+
+    async def node(self, fulfillment_order: str, action: str, body: Any = None) -> Any:
+        """Report what a location did."""
+        path = f"/v1/fulfillment-orders/{fulfillment_order}/{action}"
+        return await self.ok("POST", path, body if body is not None else {}, who="node")
+
+    async def works_by_hand(self, *locations: str) -> None:
+        """These locations get offers and do nothing by themselves."""
+        for location in locations:
+            await self.outside.ask("POST", f"/nodes/{location}/behaviour", json={"manual": True})
+
+    async def scan(self, tracking_number: str, status: str, **more: Any) -> None:
+        """The carrier scans a parcel."""
+        path = f"/carriers/{tracking_number}/events"
+        await self.outside.ask("POST", path, json={"status": status} | more)
+
+    # --- breaking and looking ---
+
+    def breaks(self, activity: str, when: str, times: int = 1) -> None:
+        """Let one of our own activities fail `before` it begins or `after` it took effect."""
+        self._faults.planned[(activity, when)] = times
+
+    async def level(self, sku: str, location: str) -> dict[str, int]:
+        stock = await self.ok("GET", f"/v1/stock/{sku}")
+        return next(row for row in stock["locations"] if row["location"] == location)
+
+    async def all_levels(self) -> list[dict[str, Any]]:
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(
+                text("SELECT * FROM stock_levels ORDER BY sku, location")
+            )
+            return [dict(row._mapping) for row in rows]
+
+    def run_of(self, number: str) -> WorkflowHandle[Any, Any]:
+        return self.temporal.get_workflow_handle(f"order/{number}")
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI app on a free port of this machine; gives its URL."""
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await task
+    listener.close()
+
+
+@asynccontextmanager
+async def a_world(
+    database_url: str,
+    temporal: Client,
+    *,
+    policy: Policy = POLICY,
+    worker_options: dict[str, Any] | None = None,
+) -> AsyncIterator[World]:
+    """Start everything around a database; stop it again."""
+    queue = f"oms-{os.urandom(4).hex()}"
+    engine = connect(database_url)
+    book = SqlBook(engine, policy)
+    faults = Faults()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+
+        async def client() -> Client:
+            return temporal
+
+        settings = ApiSettings(task_queue=queue, webhook_secrets=SECRETS, policy=policy)
+        api_url = await stack.enter_async_context(serving(create_app(settings, engine, client)))
+        simulated = create_simulator(
+            SimulatorSettings(
+                oms_url=api_url,
+                secret_payments=SECRETS["payments"],
+                secret_carriers=SECRETS["carriers"],
+                secret_nodes=SECRETS["nodes"],
+            ),
+            QUICK,
+        )
+        outside_url = await stack.enter_async_context(serving(simulated))
+        outside = await stack.enter_async_context(Http(outside_url, timeout=timedelta(seconds=1)))
+        relay = Relay(
+            engine, book, temporal, task_queue=queue, heal_seconds=1, payment_poll_seconds=2
+        )
+        worker: Worker = make_worker(
+            temporal,
+            book,
+            outside,
+            task_queue=queue,
+            interceptors=[faults],
+            **({"graceful_shutdown_timeout": timedelta(seconds=1)} | (worker_options or {})),
+        )
+        await stack.enter_async_context(worker)
+        relaying = asyncio.create_task(relay.run())
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=api_url, timeout=20, trust_env=False)
+        )
+        there = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=outside_url, timeout=20, trust_env=False)
+        )
+        await _let_in(engine)
+        world = World(
+            engine,
+            book,
+            temporal,
+            http,
+            Outside(outside_url, there, None),
+            faults,  # type: ignore[arg-type]
+        )
+        await world.ok("PUT", "/v1/channels/web", {"name": "Web"})
+        yield world
+        relaying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await relaying
+
+
+async def _let_in(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        for role, key in KEYS.items():
+            await store_credential(tx, id=role, key=key, role=role, now=datetime.now(UTC))
