@@ -18,6 +18,7 @@ from api.order_views import OrderList, OrderView, order_view
 from api.placing import OrderPlacing, shown
 from api.problems import not_found
 from api.wiring import SettingsOfApi, Temporal
+from oms.explain import Wait, explain
 from oms.fields import Id, Moment, Wire, Words
 from oms.orders import Order
 from oms.placing import OrderRequest
@@ -52,6 +53,12 @@ class Timeline(Wire):
 
     data: list[EventView]
     next_cursor: str | None
+
+
+class Explanation(Wire):
+    """Everything an order waits for; nothing when it is closed."""
+
+    data: list[Wait]
 
 
 @router.post(
@@ -131,6 +138,16 @@ async def get_timeline(
         position=lambda event: (event["seq"],),
     )
     return answer(body).response()
+
+
+@router.get("/{number}/explain", response_model=Explanation)
+async def explain_order(
+    who: ChannelOrOperator, number: PathId, db: Database, settings: SettingsOfApi
+) -> Response:
+    """Tell what an order waits for, until when, what happens then, and what can be done now."""
+    order = await visible_order(db, number, who)
+    waits = explain(order, silent=settings.policy.silent)
+    return answer(Explanation(data=list(waits)), version=order.version).response()
 
 
 async def read_order(db: Database, number: str) -> Order:

@@ -15,6 +15,8 @@ def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
+        # The parameters hold names and addresses; they must not reach a log by way of an error.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
