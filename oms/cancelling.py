@@ -112,9 +112,9 @@ def _check(order: Order, line: Line, units: int, index: int) -> Refusal | None:
 
 
 def _plan(order: Order, todo: Mapping[int, int]) -> CancelPlan:
-    loose: dict[int, dict[str, int]] = Field(default_factory=dict)
+    loose: dict[int, dict[str, int]] = {}
     allocations: list[tuple[int, int]] = []
-    ask: dict[str, dict[int, int]] = Field(default_factory=dict)
+    ask: dict[str, dict[int, int]] = {}
     for number, units in sorted(todo.items()):
         line = order.line(number)
         assert line is not None
