@@ -46,12 +46,14 @@ class Due(Message):
 
     do: str
     about: str = ""
+    location: str = ""
     step: str = ""
     error: str = ""
     actions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
+        """What tells it from all others that may be due at once."""
         return f"{self.do}:{self.about}:{self.step}"
 
 
@@ -109,7 +111,7 @@ def _order_due(order: Order, now: datetime) -> Iterator[Due]:
         yield Due(do=ROUTE)
     for each in order.fulfillment_orders:
         if not fulfillment_ended(order, each):
-            yield Due(do=SERVE, about=each.id)
+            yield Due(do=SERVE, about=each.id, location=each.location)
     if not order.has_open_units and not _money_open(order):
         yield Due(do=CLOSE)
 
@@ -342,6 +344,7 @@ def _parcel_due(shipment: Shipment, now: datetime, silent: timedelta) -> Iterato
 
 
 def fulfillment_stage(each: FulfillmentOrder, moving: bool) -> str:
+    """The stage in one word, for lists and the search attribute `OmsStage`."""
     if each.status == "closed":
         return "shipped" if moving else "closed"
     if each.status == "in_progress" and each.ready_at is not None:
@@ -350,6 +353,7 @@ def fulfillment_stage(each: FulfillmentOrder, moving: bool) -> str:
 
 
 def fulfillment_waiting(each: FulfillmentOrder, moving: list[Shipment]) -> str:
+    """What is waited for, in words."""
     if each.status == "on_hold":
         return "A person: the order is on hold."
     if each.status == "open":

@@ -33,6 +33,8 @@ class Stored(Message):
 
 
 class OrderStatus(StrEnum):
+    """Where an order stands as a whole."""
+
     PENDING = "pending"
     OPEN = "open"
     COMPLETED = "completed"
@@ -40,6 +42,8 @@ class OrderStatus(StrEnum):
 
 
 class PaymentStatus(StrEnum):
+    """Where its money stands."""
+
     NONE = "none"
     PENDING = "pending"
     AUTHORIZED = "authorized"
@@ -51,6 +55,8 @@ class PaymentStatus(StrEnum):
 
 
 class FulfillmentStatus(StrEnum):
+    """Where its goods stand."""
+
     UNFULFILLED = "unfulfilled"
     ON_HOLD = "on_hold"
     IN_PROGRESS = "in_progress"
@@ -61,6 +67,8 @@ class FulfillmentStatus(StrEnum):
 
 
 class ReturnStatus(StrEnum):
+    """What came back of it."""
+
     NONE = "none"
     REQUESTED = "requested"
     IN_PROGRESS = "in_progress"
@@ -103,6 +111,7 @@ class Line(Stored):
 
     @property
     def handed_over(self) -> int:
+        """Units that left: under way or delivered."""
         return self.shipped + self.delivered
 
     def price_of(self, *, first: int, count: int) -> int:
@@ -111,6 +120,8 @@ class Line(Stored):
 
 
 class Reservation(Stored):
+    """Units held before payment (`stock`), or promised beyond stock (`backorder`)."""
+
     id: int
     line: int
     sku: str
@@ -121,6 +132,8 @@ class Reservation(Stored):
 
 
 class Allocation(Stored):
+    """Units of a confirmed order at one location. See `adapters.db.tables.AllocationRow`."""
+
     id: int
     line: int
     sku: str
@@ -132,6 +145,8 @@ class Allocation(Stored):
 
 
 class FulfillmentLine(Stored):
+    """What one location is asked for of a line, and what it picked (None: not told yet)."""
+
     line: int
     sku: str
     asked: int
@@ -171,6 +186,7 @@ class FulfillmentOrder(Stored):
 
     @property
     def short_id(self) -> str:
+        """`F1`, as steps and people call it."""
         return f"F{self.seq}"
 
     @property
@@ -180,14 +196,18 @@ class FulfillmentOrder(Stored):
 
     @property
     def is_live(self) -> bool:
+        """Not ended: offered or worked on."""
         return self.status in ("open", "on_hold", "in_progress")
 
     @property
     def all_picked(self) -> bool:
+        """Whether the location told of every line."""
         return all(line.picked is not None for line in self.lines if line.quantity)
 
 
 class ShipmentLine(Stored):
+    """Units of a line in one parcel."""
+
     line: int
     quantity: int
 
@@ -197,6 +217,8 @@ TROUBLED_PARCEL_STATUSES = ("lost", "damaged", "attempt_failed", "returned_to_se
 
 
 class Shipment(Stored):
+    """One parcel. `written_off_at`: it will never arrive."""
+
     id: str
     fulfillment_order: str
     seq: int
@@ -216,10 +238,12 @@ class Shipment(Stored):
 
     @property
     def short_id(self) -> str:
+        """`S1`, as steps and people call it."""
         return f"S{self.seq}"
 
     @property
     def is_final(self) -> bool:
+        """Nothing more is to come of it."""
         return self.delivered_at is not None or self.written_off_at is not None
 
 
@@ -239,6 +263,8 @@ class Tender(Stored):
 
 
 class PaymentEntry(Stored):
+    """One movement of money under one key. See `adapters.db.tables.PaymentEntryRow`."""
+
     key: str
     tender: int
     kind: str
@@ -257,6 +283,7 @@ class PaymentEntry(Stored):
 
     @property
     def is_open(self) -> bool:
+        """Its outcome is still to come."""
         return self.status in ("requested", "unknown")
 
     @property
@@ -266,6 +293,8 @@ class PaymentEntry(Stored):
 
 
 class Hold(Stored):
+    """A reason why an order may not go on."""
+
     id: str
     reason: str
     note: str | None
@@ -274,6 +303,8 @@ class Hold(Stored):
 
 
 class ParkedStep(Stored):
+    """A step that waits for a person."""
+
     step: str
     workflow_id: str
     since: datetime
@@ -284,8 +315,9 @@ class ParkedStep(Stored):
 
 
 class Order(Stored):
-    """Everything stored about one order, less what is personal. Open rows only for reservations
-    and allocations.
+    """Everything stored about one order, less what is personal.
+
+    Of reservations and allocations only the open ones.
     """
 
     number: str
@@ -328,18 +360,23 @@ class Order(Stored):
     # --- finding things ---
 
     def line(self, line: int) -> Line | None:
+        """A line by its number, from 1."""
         return next((each for each in self.lines if each.line == line), None)
 
     def fulfillment_order(self, id: str) -> FulfillmentOrder:
+        """One of its fulfillment orders; `StopIteration` for any other."""
         return next(each for each in self.fulfillment_orders if each.id == id)
 
     def shipment(self, id: str) -> Shipment:
+        """One of its parcels; `StopIteration` for any other."""
         return next(each for each in self.shipments if each.id == id)
 
     def shipments_of(self, fulfillment_order: str) -> tuple[Shipment, ...]:
+        """The parcels of a fulfillment order, oldest first."""
         return tuple(s for s in self.shipments if s.fulfillment_order == fulfillment_order)
 
     def entry(self, key: str) -> PaymentEntry:
+        """One of its payment entries; `StopIteration` for any other."""
         return next(each for each in self.entries if each.key == key)
 
     @property
@@ -349,20 +386,24 @@ class Order(Stored):
 
     @property
     def authorization(self) -> PaymentEntry | None:
+        """The last authorisation that was decided."""
         return next((e for e in reversed(self.entries) if e.kind == "authorization"), None)
 
     # --- deriving things ---
 
     @property
     def open_holds(self) -> tuple[Hold, ...]:
+        """Holds that nobody lifted."""
         return tuple(hold for hold in self.holds if hold.released_at is None)
 
     @property
     def all_cancelled(self) -> bool:
+        """Whether no unit is left."""
         return all(line.kept == 0 for line in self.lines)
 
     @property
     def has_open_units(self) -> bool:
+        """Whether a unit is neither cancelled nor delivered."""
         return any(line.open_units for line in self.lines)
 
     @property
@@ -372,6 +413,7 @@ class Order(Stored):
 
     @property
     def status(self) -> OrderStatus:
+        """The order as a whole."""
         if self.all_cancelled:
             return OrderStatus.CANCELLED
         if self.closed_at is not None:
@@ -386,6 +428,7 @@ class Order(Stored):
 
     @property
     def payment_status(self) -> PaymentStatus:
+        """Its money, from the tender's sums."""
         tender = self.tender
         if tender is None:
             return PaymentStatus.PAID
@@ -405,6 +448,7 @@ class Order(Stored):
 
     @property
     def fulfillment_status(self) -> FulfillmentStatus:
+        """Its goods: the first that fits the uncancelled units."""
         kept = sum(line.kept for line in self.lines)
         handed_over = sum(line.handed_over for line in self.lines)
         if kept == 0:
@@ -423,6 +467,7 @@ class Order(Stored):
 
     @property
     def return_status(self) -> ReturnStatus:
+        """What came back."""
         back = sum(line.returned for line in self.lines)
         if not back:
             return ReturnStatus.NONE

@@ -71,25 +71,37 @@ class PaymentProvider(Protocol):
     """Moves money. Amounts are minor units of `currency`, at least 1; `reference` is the order."""
 
     @property
-    def promises(self) -> ProviderPromises: ...
+    def promises(self) -> ProviderPromises:
+        """What it promises about keys."""
+        ...
 
     async def authorise(
         self, *, key: str, reference: str, amount_minor: int, currency: str, token: str
-    ) -> PaymentResult: ...
+    ) -> PaymentResult:
+        """Hold an amount on the means behind `token`."""
+        ...
 
     async def capture(
         self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
-    ) -> PaymentResult: ...
+    ) -> PaymentResult:
+        """Take held money."""
+        ...
 
     async def void(
         self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
-    ) -> PaymentResult: ...
+    ) -> PaymentResult:
+        """Give back what is held and not taken."""
+        ...
 
     async def refund(
         self, *, key: str, reference: str, amount_minor: int, currency: str, authorisation: str
-    ) -> PaymentResult: ...
+    ) -> PaymentResult:
+        """Give back money that was taken."""
+        ...
 
-    async def lookup(self, *, key: str) -> LookupResult: ...
+    async def lookup(self, *, key: str) -> LookupResult:
+        """What became of a key."""
+        ...
 
 
 # --- carriers -------------------------------------------------------------------------------
@@ -121,6 +133,8 @@ class LabelRequest(Message):
 
 
 class LabelBought(Message):
+    """The carrier took a parcel on."""
+
     carrier: str
     tracking_number: str
     tracking_url: str | None = None
@@ -149,7 +163,11 @@ class Scan(Message):
 
 
 class Carrier(Protocol):
-    async def buy_label(self, request: LabelRequest) -> LabelBought: ...
+    """Takes parcels to people."""
+
+    async def buy_label(self, request: LabelRequest) -> LabelBought:
+        """Take a parcel on."""
+        ...
 
     async def lookup(self, *, tracking_number: str) -> list[Scan]:
         """All scans so far, oldest first."""
@@ -160,6 +178,8 @@ class Carrier(Protocol):
 
 
 class OfferLine(Message):
+    """Units of one order line."""
+
     line: int
     sku: str
     quantity: int = Field(ge=1)
@@ -186,6 +206,12 @@ class CancelWork(Message):
 
 
 class FulfillmentNode(Protocol):
-    async def offer(self, offer: Offer) -> None: ...
+    """A location's own system. It answers later, by facts."""
 
-    async def cancel(self, request: CancelWork) -> None: ...
+    async def offer(self, offer: Offer) -> None:
+        """Offer work."""
+        ...
+
+    async def cancel(self, request: CancelWork) -> None:
+        """Ask to stop work, or withdraw an offer."""
+        ...

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
@@ -26,6 +26,7 @@ from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from adapters.psp.simulator import SimulatedProvider
 from workers import logging
+from workers.interceptors import LogContext
 from workers.relay import Relay
 from workers.sandbox import workflow_runner
 from workers.settings import Settings, policy_of, settings
@@ -68,7 +69,13 @@ def activities_over(book: SqlBook, outside: Http) -> list[Any]:
 
 
 def make_worker(
-    client: Client, book: SqlBook, outside: Http, *, task_queue: str, **options: Any
+    client: Client,
+    book: SqlBook,
+    outside: Http,
+    *,
+    task_queue: str,
+    interceptors: Sequence[Interceptor] = (),
+    **options: Any,
 ) -> Worker:
     """A worker for all our workflows and activities. `options` go to the SDK."""
     return Worker(
@@ -77,6 +84,7 @@ def make_worker(
         workflows=WORKFLOWS,
         activities=activities_over(book, outside),
         workflow_runner=workflow_runner(),
+        interceptors=[LogContext(), *interceptors],
         **({"graceful_shutdown_timeout": GRACEFUL_SHUTDOWN} | options),
     )
 
@@ -102,9 +110,13 @@ async def run(config: Settings) -> None:
     async with make_worker(client, book, outside, task_queue=config.task_queue):
         relaying = asyncio.create_task(relay.run())
         log.info("worker_started", task_queue=config.task_queue)
-        await stop.wait()
-        log.info("worker_stopping")
+        await asyncio.wait(
+            [relaying, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+        )
+        log.info("worker_stopping", told_to=stop.is_set())
         relaying.cancel()
+        # A relay that ended by itself met a bug: this raises it, and whoever supervises us
+        # starts the process again instead of leaving signals unsent in silence.
         with contextlib.suppress(asyncio.CancelledError):
             await relaying
     await outside.close()

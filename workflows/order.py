@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         RerouteRequest,
         ResolveRequest,
     )
-    from workflows.search import ORDER, STAGE
+    from workflows.search import LOCATION, ORDER, STAGE
     from workflows.steps import Process, in_books, outside
 
 _STEPS_IN_BOOKS = {
@@ -154,9 +154,13 @@ class OrderWorkflow:
                 id=fulfillment_workflow_id(due.about),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(ORDER, self._number), SearchAttributePair(STAGE, "open")]
+                    [
+                        SearchAttributePair(ORDER, self._number),
+                        SearchAttributePair(LOCATION, due.location),
+                        SearchAttributePair(STAGE, "open"),
+                    ]
                 ),
-                static_summary=f"Fulfillment order {due.about}",
+                static_summary=f"Fulfillment order {due.about} at {due.location}",
                 static_details=f"Part of order {self._number}.",
             )
         self._process.done_once(due)

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.db import nodes, parcels
@@ -21,6 +23,8 @@ from oms.numbers import order_of
 from oms.orders import FulfillmentOrder
 from oms.policy import Policy
 from oms.ports import CARRIER_STATUSES, Declined
+
+log = structlog.get_logger()
 
 FITS_WITHIN = timedelta(days=2)
 """How long an event may not fit before it is put aside."""
@@ -86,7 +90,13 @@ async def apply_waiting(engine: AsyncEngine, book: SqlBook, now: datetime, *, mo
         )
         events = sorted(rows.all())
     for event in events:
-        outcome, detail = await _apply(engine, book, event, now)
+        try:
+            outcome, detail = await _apply(engine, book, event, now)
+        except (SQLAlchemyError, OSError):
+            raise  # the books are out of reach: the claim ends by itself and it is tried again
+        except Exception as bug:  # one event that cannot be read must not stop all the others
+            log.exception("inbound_event_broke", inbound=event.id, party=event.party)
+            outcome, detail = None, f"{type(bug).__name__}: {bug}"
         await _write_outcome(engine, event, outcome, detail, now)
     return len(events)
 

@@ -34,10 +34,11 @@ async def request_payment(
         return None
     found = await unit.run(
         """
-        INSERT INTO payment_entries (key, order_number, tender, kind, seq, amount_minor, currency,
-            status, cause, attempts, given_up, at)
+        INSERT INTO payment_entries (key, order_number, tender, kind, seq, amount_minor,
+            currency, status, cause, attempts, given_up, at)
         SELECT CAST(:n AS text) || ':' || :verb || ':' || (count(*) + 1), CAST(:n AS text), :tender,
-            CAST(:kind AS text), count(*) + 1, :amount, :currency, 'requested', :cause, 0, false, :at
+            CAST(:kind AS text), count(*) + 1, :amount, :currency, 'requested', :cause, 0,
+            false, :at
         FROM payment_entries WHERE order_number = CAST(:n AS text) AND kind = CAST(:kind AS text)
         RETURNING key
         """,
@@ -145,8 +146,16 @@ async def settle_entry(
         return PaymentOutcome(status="failed", reason=entry.reason)
     if entry.status == "succeeded":
         await _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
+        await _reopen(unit)
     await _fail(unit, entry, result.reason, settled_by)
     return PaymentOutcome(status="failed", reason=result.reason)
+
+
+async def _reopen(unit: OrderUnit) -> None:
+    """Money that failed after the order was closed: it is open again, and gets a run again."""
+    if unit.order.closed_at is not None:
+        await unit.set_order(closed_at=None, started_at=None)
+        unit.tell("order.reopened", "A payment failed after the order was closed")
 
 
 async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settled_by: str) -> None:

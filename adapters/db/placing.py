@@ -21,7 +21,7 @@ from oms.money import allot, format_money
 from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
-from oms.sourcing import Candidate, Demand, Missing, Pick, Solver
+from oms.sourcing import Candidate, Demand, Missing, Pick, Solver, WhatIsThere
 
 RACES = 50
 """How often a plan that lost a race is made again before the transaction gives up."""
@@ -187,18 +187,31 @@ async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None
         if missing:
             await refuse_for_stock(unit, missing)
             return
-        wants = [Want(sku=p.sku, location=p.location, quantity=p.quantity) for p in picks]
-        wants += [
-            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered")
-            for p in late
-        ]
-        taken = await take(unit.tx, wants, cause="reserve", key=unit.key("reserve"), at=unit.at)
-        if not isinstance(taken, Short):
-            await _write_reservations(unit, picks, late, policy)
-            await _request_authorisation(unit)
-            await unit.flush("reserved")
+        if await _hold(unit, picks, late, policy):
             return
     raise AssertionError("stock changed faster than it could be planned")
+
+
+async def _hold(
+    unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
+) -> bool:
+    """Write a plan and take its stock, last, so that hot rows are locked for one statement.
+
+    False, with nothing written, if others were faster.
+    """
+    wants = [Want(sku=p.sku, location=p.location, quantity=p.quantity) for p in picks]
+    wants += [
+        Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered") for p in late
+    ]
+    async with unit.tx.begin_nested() as attempt:
+        await _write_reservations(unit, picks, late, policy)
+        await _request_authorisation(unit)
+        await unit.flush("reserved")
+        taken = await take(unit.tx, wants, cause="reserve", key=unit.key("reserve"), at=unit.at)
+        if isinstance(taken, Short):
+            await attempt.rollback()
+            return False
+    return True
 
 
 async def _choose(
@@ -211,10 +224,20 @@ async def _choose(
         return found.plan.picks, [], ()
     if not order.allow_backorder:
         return (), [], found.left
-    only = {pick.location for pick in found.plan.picks} if not order.allow_split else None
     room = await room_for(unit.tx, order, [missing.sku for missing in found.left])
+    only = None if order.allow_split else _one_place(found, room)
     late, still_missing = _place_backorders(found.left, room, only)
     return found.plan.picks, late, still_missing
+
+
+def _one_place(found: WhatIsThere, room: dict[tuple[str, str], int]) -> set[str]:
+    """Where an unsplit order may be backordered: where its stock is, else where most room is."""
+    if found.plan.picks:
+        return {pick.location for pick in found.plan.picks}
+    by_place: dict[str, int] = {}
+    for (_, location), units in room.items():
+        by_place[location] = by_place.get(location, 0) + units
+    return {max(sorted(by_place), key=lambda location: by_place[location])} if by_place else set()
 
 
 def _place_backorders(
@@ -226,7 +249,12 @@ def _place_backorders(
     for missing in left:
         rest = missing.missing
         for (sku, location), units in sorted(room.items()):
-            if sku != missing.sku or not units or not rest or (only and location not in only):
+            if (
+                sku != missing.sku
+                or not units
+                or not rest
+                or (only is not None and location not in only)
+            ):
                 continue
             taken = min(units, rest)
             room[(sku, location)] -= taken

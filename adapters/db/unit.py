@@ -92,6 +92,7 @@ class OrderUnit:
 
     @property
     def number(self) -> str:
+        """The order's number."""
         return self.order.number
 
     def key(self, cause: str) -> str:
@@ -134,6 +135,7 @@ class OrderUnit:
         self._nudges[order_workflow_id(self.number)] = reason
 
     def nudge_fulfillment(self, id: str, reason: str) -> None:
+        """Owe a fulfillment order's workflow a signal that something changed."""
         self._nudges[fulfillment_workflow_id(id)] = reason
 
     async def run(self, statement: str, **values: Any) -> Any:

@@ -41,7 +41,7 @@ class PretendOms:
         self.resolved: list[Json] = []
         self.away = 0
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911 - a switchboard
+    def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.away:
             self.away -= 1
             return httpx.Response(503, json={"code": "unavailable"})
