@@ -47,7 +47,12 @@ async def a_shop(api: Api, units: int = 1000) -> None:
     """A channel, an article, a warehouse with stock, and a store."""
     await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
     await api.has(units=units)
-    store = {"name": "Lyon", "kind": "store", "address": {"country": "FR"}}
+    store = {
+        "name": "Lyon",
+        "kind": "store",
+        "address": {"country": "FR"},
+        "serves": ["store_pickup"],
+    }
     await api.operator.put("/v1/locations/store-lyon", json=store)
 
 
