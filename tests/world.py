@@ -8,12 +8,13 @@ audit compares with ours. A test steers the outside by the simulator's faults, a
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import uvicorn
@@ -53,11 +54,36 @@ POLICY = Policy(
 )
 
 
+_ORDER_NUMBER = re.compile(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]")
+
+
+class Break(NamedTuple):
+    """One of our own activities fails so many times, `before` it begins or `after` its effect.
+
+    `about`: only calls whose argument names this, e.g. `:capture:`.
+    """
+
+    activity: str
+    when: str
+    times: int = 1
+    about: str = ""
+
+
 class Faults(Interceptor):
     """Breaks our own activities on request: before they begin, or after they took effect."""
 
     def __init__(self) -> None:
         self.planned: dict[tuple[str, str], int] = defaultdict(int)
+        self.one_each: list[Break] = []
+        self.of_order: dict[str, Break] = {}
+        self.left: dict[str, int] = {}
+
+    def of(self, order: str) -> Break | None:
+        """The order's own break; an order not seen before takes the next one."""
+        if order not in self.of_order and self.one_each:
+            self.of_order[order] = self.one_each.pop(0)
+            self.left[order] = self.of_order[order].times
+        return self.of_order.get(order)
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _FaultyActivity(next, self)
@@ -69,15 +95,22 @@ class _FaultyActivity(ActivityInboundInterceptor):
         self._faults = faults
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        name = input.fn.__name__
-        self._strike(name, "before")
+        name, about = input.fn.__name__, str(input.args[0])
+        self._strike(name, "before", about)
         result = await super().execute_activity(input)
-        self._strike(name, "after")
+        self._strike(name, "after", about)
         return result
 
-    def _strike(self, name: str, when: str) -> None:
+    def _strike(self, name: str, when: str, about: str) -> None:
         if self._faults.planned[(name, when)] > 0:
             self._faults.planned[(name, when)] -= 1
+            raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
+        number = _ORDER_NUMBER.search(about)
+        mine = self._faults.of(number[0]) if number else None
+        if number is None or mine is None or (mine.activity, mine.when) != (name, when):
+            return
+        if mine.about in about and self._faults.left[number[0]] > 0:
+            self._faults.left[number[0]] -= 1
             raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
 
 
@@ -242,6 +275,14 @@ class World:
         """Let one of our own activities fail `before` it begins or `after` it took effect."""
         self._faults.planned[(activity, when)] = times
 
+    def breaks_each_order(self, *breaks: Break) -> None:
+        """Let each order placed from now on meet one of these, in turn."""
+        self._faults.one_each = list(breaks)
+
+    def break_of(self, number: str) -> tuple[Break, int]:
+        """What an order met, and how often it has yet to strike."""
+        return self._faults.of_order[number], self._faults.left[number]
+
     async def level(self, sku: str, location: str) -> dict[str, int]:
         stock = await self.ok("GET", f"/v1/stock/{sku}")
         return next(row for row in stock["locations"] if row["location"] == location)
@@ -252,6 +293,11 @@ class World:
                 text("SELECT * FROM stock_levels ORDER BY sku, location")
             )
             return [dict(row._mapping) for row in rows]
+
+    async def money_of(self, number: str) -> list[tuple[str, int]]:
+        """What the provider has done for an order: (kind, minor units), oldest first."""
+        books = await self.outside.ask("GET", "/books/payments", params={"reference": number})
+        return [(entry["kind"], entry["amount_minor"]) for entry in books["data"]]
 
     def run_of(self, number: str) -> WorkflowHandle[Any, Any]:
         return self.temporal.get_workflow_handle(f"order/{number}")
@@ -278,6 +324,9 @@ async def a_world(
     temporal: Client,
     *,
     policy: Policy = POLICY,
+    heal_seconds: float = 1,
+    payment_poll_seconds: float = 2,
+    verdict_seconds: float = 5,
     worker_options: dict[str, Any] | None = None,
 ) -> AsyncIterator[World]:
     """Start everything around a database; stop it again."""
@@ -291,7 +340,14 @@ async def a_world(
         async def client() -> Client:
             return temporal
 
-        settings = ApiSettings(task_queue=queue, webhook_secrets=SECRETS, policy=policy)
+        settings = ApiSettings(
+            task_queue=queue,
+            webhook_secrets=SECRETS,
+            policy=policy,
+            heal_seconds=heal_seconds,
+            payment_poll_seconds=payment_poll_seconds,
+            verdict_seconds=verdict_seconds,
+        )
         api_url = await stack.enter_async_context(serving(create_app(settings, engine, client)))
         simulated = create_simulator(
             SimulatorSettings(
@@ -305,7 +361,12 @@ async def a_world(
         outside_url = await stack.enter_async_context(serving(simulated))
         outside = await stack.enter_async_context(Http(outside_url, timeout=timedelta(seconds=1)))
         relay = Relay(
-            engine, book, temporal, task_queue=queue, heal_seconds=1, payment_poll_seconds=2
+            engine,
+            book,
+            temporal,
+            task_queue=queue,
+            heal_seconds=heal_seconds,
+            payment_poll_seconds=payment_poll_seconds,
         )
         worker: Worker = make_worker(
             temporal,
