@@ -28,6 +28,7 @@ from temporalio.worker import (
     Interceptor,
     Worker,
 )
+from typing_extensions import override
 
 from adapters.db.book import SqlBook
 from adapters.db.credentials import store_credential
@@ -38,7 +39,7 @@ from api.wiring import ApiSettings
 from oms.policy import Policy
 from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
-from tests.outside import QUICK, SECRETS, Outside
+from tests.outside import QUICK, SECRETS, Inbox, Outside
 from workers.main import make_worker
 from workers.relay import Relay
 
@@ -85,6 +86,7 @@ class Faults(Interceptor):
             self.left[order] = self.of_order[order].times
         return self.of_order.get(order)
 
+    @override
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _FaultyActivity(next, self)
 
@@ -94,6 +96,7 @@ class _FaultyActivity(ActivityInboundInterceptor):
         super().__init__(next)
         self._faults = faults
 
+    @override
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         name, about = input.fn.__name__, str(input.args[0])
         self._strike(name, "before", about)
@@ -390,8 +393,8 @@ async def a_world(
             book,
             temporal,
             http,
-            Outside(outside_url, there, None),
-            faults,  # type: ignore[arg-type]
+            Outside(outside_url, there, Inbox()),
+            faults,
         )
         await world.ok("PUT", "/v1/channels/web", {"name": "Web"})
         yield world
