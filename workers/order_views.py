@@ -41,7 +41,7 @@ def order_view(order: Json) -> RenderableType:
     """Show what an order is now: statuses, lines by bucket, money, parcels."""
     parts: list[RenderableType] = [_heading(order), _lines(order["lines"]), _money(order)]
     if order.get("fulfillment_orders"):
-        parts.append(_fulfillment(order["fulfillment_orders"]))
+        parts.append(_fulfillment(order["number"], order["fulfillment_orders"]))
     return Group(*parts)
 
 
@@ -49,19 +49,13 @@ def timeline_view(events: Sequence[Json], *, title: str = "Timeline") -> Rendera
     """Show what happened to an order, oldest first, each with the time since the first."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("after", justify="right", style="dim", no_wrap=True)
-    table.add_column("who", style="dim")
-    table.add_column("what", no_wrap=True)
-    table.add_column("")
+    table.add_column("who", style="dim", no_wrap=True)
+    table.add_column("what happened")
     first = _time(events[0]["at"]) if events else None
     for event in events:
         since = _time(event["at"]) - first if first else timedelta()
         style = _KINDS.get(event["kind"].partition(".")[0], "")
-        table.add_row(
-            f"+{since.total_seconds():.1f} s",
-            event["actor"],
-            Text(event["kind"], style),
-            Text(event["summary"]),
-        )
+        table.add_row(_span(since), event["actor"], Text(event["summary"], style))
     return table
 
 
@@ -88,10 +82,11 @@ def _heading(order: Json) -> RenderableType:
         grid.add_row("returns", status(order["return_status"]))
     grid.add_row("channel", f"{order['channel']}, reference {order['reference']}")
     if promise := order.get("promise"):
-        grid.add_row("promised by", promise["by"])
+        grid.add_row("promised by", _moment(promise["by"]))
     for hold in order.get("holds") or ():
         if hold["released_at"] is None:
-            grid.add_row("held", Text(f"{hold['reason']} since {hold['placed_at']}", "magenta"))
+            since = _moment(hold["placed_at"])
+            grid.add_row("held", Text(f"{hold['reason']} since {since}", "magenta"))
     return Panel(grid, title=f"Order {order['number']}", title_align="left", expand=False)
 
 
@@ -119,38 +114,45 @@ def _money(order: Json) -> RenderableType:
     return Text(" · ".join(parts) + "\n")
 
 
-def _fulfillment(fulfillment_orders: Sequence[Json]) -> RenderableType:
+def _fulfillment(number: str, fulfillment_orders: Sequence[Json]) -> RenderableType:
+    """List the parts and their parcels; the order's number before each id is left out."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("part", "location", "status", "answer", "units", "tracking"):
+    for column in ("part", "location", "status", "answer", "line: units", "tracking"):
         table.add_column(column)
     for part in fulfillment_orders:
-        units = ", ".join(f"{line['quantity']} of line {line['line']}" for line in part["lines"])
         table.add_row(
-            part["id"],
+            part["id"].removeprefix(f"{number}-"),
             part["location"],
             status(part["status"]),
             status(part["cancellation"] or part["request"]),
-            units,
+            _units(part["lines"]),
             f"pickup code {part['pickup_code']}" if part.get("pickup_code") else "",
         )
         for parcel in part["shipments"]:
-            parcel_units = ", ".join(
-                f"{line['quantity']} of line {line['line']}" for line in parcel["lines"]
-            )
-            tracking = f"{parcel['carrier']} {parcel['tracking_number'] or '(no label yet)'}"
             table.add_row(
-                f"  {parcel['id']}", "", status(parcel["status"]), "", parcel_units, tracking
+                f"  {parcel['id'].removeprefix(f'{number}-')}",
+                "",
+                status(parcel["status"]),
+                "",
+                _units(parcel["lines"]),
+                parcel["tracking_number"] or "(no label yet)",
             )
     return table
+
+
+def _units(lines: Sequence[Json]) -> str:
+    return ", ".join(f"{line['line']}: {line['quantity']}" for line in lines)
 
 
 def _wait(wait: Json) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     if wait.get("step"):
         grid.add_row("parked step", Text(wait["step"], "bold red"))
-    for name in ("since", "until", "then"):
+    for name in ("since", "until"):
         if wait.get(name):
-            grid.add_row(name, str(wait[name]))
+            grid.add_row(name, _moment(wait[name]))
+    if wait.get("then"):
+        grid.add_row("then", str(wait["then"]))
     if wait.get("last_error"):
         grid.add_row("last error", Text(str(wait["last_error"]), _BAD))
     for number, action in enumerate(wait.get("actions") or ()):
@@ -163,3 +165,21 @@ def _wait(wait: Json) -> RenderableType:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _moment(text: str) -> str:
+    """Write a time so that it can be read aloud; all times are UTC."""
+    return _time(text).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _span(since: timedelta) -> str:
+    """Write a stretch of time in its two largest units, or in tenths of a second."""
+    seconds = since.total_seconds()
+    if seconds < 120:
+        return f"+{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"+{days} d {hours} h"
+    return f"+{hours} h {minutes} min" if hours else f"+{minutes} min {seconds} s"

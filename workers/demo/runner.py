@@ -18,7 +18,7 @@ FEW = 20
 """So many orders are read one by one; more are read by listing all open ones."""
 
 REPAIR_ACTOR = "demo-operator"
-REPAIR_REASON = "The card was refused at capture; the customer paid by bank transfer."
+REPAIR_REASON = "the card was refused at capture, and the customer paid by bank transfer"
 
 
 class Run:
