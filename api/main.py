@@ -95,6 +95,7 @@ def main() -> None:
     """Serve until told to stop; requests at work are finished first."""
     config = settings()
     logging.configure(config.log_format)
+    temporal.log_through_python()
     engine = connect(config.database_url.get_secret_value())
     app = create_app(
         api_settings(config), engine, Connection(lambda: temporal.connect(lazy=True)).client

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor
+from temporalio import activity, workflow
 
 _TEMPORAL = ("temporal_workflow", "temporal_activity")
 _KEPT = ("workflow_id", "workflow_type", "run_id", "activity_type", "attempt")
@@ -50,6 +51,9 @@ def configure(log_format: Literal["auto", "json", "pretty"], *, level: int = log
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # What Temporal appends to each message is on the line already, as data.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
     # Each request and each statement is a line nobody reads; what they mean is logged by us.
     for chatty in ("httpx", "httpcore", "uvicorn.access", "sqlalchemy.engine", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -66,6 +70,15 @@ def name_the_order(logger: object, method: str, event: MutableMapping[str, Any])
     return event
 
 
+def only_first_lines(
+    logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Keep the first line of what a fault says: PostgreSQL quotes whole rows in the others."""
+    for fault in event.get("exception") or ():
+        fault["exc_value"] = fault["exc_value"].partition("\n")[0]
+    return event
+
+
 def order_number(workflow_id: str) -> str | None:
     """Read the order's number out of ``order/{number}`` or ``fulfillment/{number}-F1``."""
     kind, _, name = workflow_id.partition("/")
@@ -78,9 +91,12 @@ def order_number(workflow_id: str) -> str | None:
 
 def _rendering(*, pretty: bool) -> list[Processor]:
     if pretty:
-        return [structlog.dev.ConsoleRenderer()]
+        return [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
     return [
         # Without local variables: they hold names, addresses and tokens.
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        only_first_lines,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]

@@ -30,7 +30,7 @@ from workers.interceptors import LogContext
 from workers.relay import Relay
 from workers.sandbox import workflow_runner
 from workers.settings import Settings, policy_of, settings
-from workers.temporal import connect
+from workers.temporal import connect, log_through_python
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 
@@ -127,6 +127,7 @@ def main() -> None:
     """Run the worker process."""
     config = settings()
     logging.configure(config.log_format)
+    log_through_python()
     asyncio.run(run(config))
 
 

@@ -1,5 +1,6 @@
 """The connection to Temporal, and what it must know before the first order."""
 
+import logging
 from collections.abc import Mapping
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
@@ -13,6 +14,13 @@ from temporalio.client import Client, Interceptor
 from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from workflows import search
@@ -26,6 +34,20 @@ SEARCH_ATTRIBUTES: Mapping[str, int] = {
 
 Setting one that the server does not know fails, so they are made before the first worker starts.
 """
+
+
+def log_through_python() -> None:
+    """Send the lines of the SDK's core the way of all others. Call it before the first client."""
+    forwarding = LogForwardingConfig(
+        logger=logging.getLogger("temporalio.core"),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+    )
+    levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    Runtime.set_default(
+        Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(levels, forwarding=forwarding))),
+        error_if_already_set=False,
+    )
 
 
 async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = False) -> Client:

@@ -67,6 +67,21 @@ def test_the_variables_of_a_fault_stay_out_of_the_log(capsys: pytest.CaptureFixt
     assert "Tilsitt" not in json.dumps(last_line(capsys))
 
 
+def test_the_row_that_the_database_quotes_stays_out_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("json")
+
+    try:
+        raise ValueError("violates a constraint\nDETAIL:  Failing row contains (5 quai Tilsitt)")
+    except ValueError:
+        structlog.get_logger().exception("delivery_failed")
+
+    logged = json.dumps(last_line(capsys))
+    assert "violates a constraint" in logged
+    assert "Tilsitt" not in logged
+
+
 @pytest.mark.parametrize(
     ("workflow_id", "number"),
     [
