@@ -20,7 +20,7 @@ import httpx
 import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -236,6 +236,49 @@ class World:
 
     async def until_status(self, number: str, status: str, within: float = 20) -> dict[str, Any]:
         return await self.until(number, lambda order: order["status"] == status, within)
+
+    async def until_closed(self, number: str, within: float = 30) -> dict[str, Any]:
+        """Wait until nothing is waited for any more, and its process has ended."""
+
+        async def over() -> bool:
+            waits = await self.ok("GET", f"/v1/orders/{number}/explain")
+            run = await self.run_of(number).describe()
+            return not waits["data"] and run.status is not WorkflowExecutionStatus.RUNNING
+
+        await self.wait(over, within)
+        return await self.order(number)
+
+    async def until_parked(self, number: str, step: str | None = None) -> list[str]:
+        """Wait until a person is called to this step (or any); gives all that are parked."""
+        steps: list[str] = []
+
+        async def parked() -> bool:
+            waits = await self.ok("GET", f"/v1/orders/{number}/explain")
+            steps[:] = [wait["step"] for wait in waits["data"] if wait["step"]]
+            return bool(steps) if step is None else step in steps
+
+        await self.wait(parked, within=30)
+        return steps
+
+    async def until_labelled(self, number: str, shipment: int = 0) -> str:
+        """Wait until a parcel has its label; gives its tracking number."""
+
+        def label(order: dict[str, Any]) -> str | None:
+            parcels = [s for f in order["fulfillment_orders"] for s in f["shipments"]]
+            return parcels[shipment]["tracking_number"] if len(parcels) > shipment else None
+
+        return str(label(await self.until(number, lambda order: label(order) is not None)))
+
+    async def resolve(self, number: str, step: str, action: str, **more: Any) -> dict[str, Any]:
+        """Settle a parked step; gives the order after it."""
+        body = {"step": step, "action": action, "actor": "ops-ines", "reason": "seen to it"} | more
+        order: dict[str, Any] = await self.ok("POST", f"/v1/orders/{number}/resolve", body)
+        return order
+
+    async def timeline(self, number: str) -> list[dict[str, Any]]:
+        """Everything that happened to an order, oldest first (at most a hundred)."""
+        found = await self.ok("GET", f"/v1/orders/{number}/timeline?limit=100")
+        return list(found["data"])
 
     async def until_offered(self, number: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for that many live fulfillment orders that their nodes have heard of."""
