@@ -35,6 +35,7 @@ app.add_typer(commands_order.app, name="order")
 app.command()(demo)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_MARKS = {Health.GOOD: "✓", Health.NOTE: "•", Health.BROKEN: "✗"}
 _COLOURS = {Health.GOOD: "green", Health.NOTE: "yellow", Health.BROKEN: "red"}
 
 
@@ -207,8 +208,7 @@ def _findings(found: list[Finding]) -> Table:
     table = Table("", "what", "how it is", "what fixes it", box=None, pad_edge=False)
     for finding in found:
         colour = _COLOURS[finding.health]
-        mark = "✓" if finding.health is Health.GOOD else "✗"
-        table.add_row(f"[{colour}]{mark}", finding.what, finding.detail, f"[bold]{finding.fix}")
+        table.add_row(f"[{colour}]{_MARKS[finding.health]}", finding.what, finding.detail, f"[bold]{finding.fix}")
     return table
 
 
