@@ -16,6 +16,7 @@ from adapters.db.credentials import EVERYTHING, ROLES, store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from workers import commands_order
+from workers.audit_command import audit
 from workers.demo.command import demo
 from workers.doctor import Finding, Health, examine
 from workers.embedded.obtain import ToolMissing
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(commands_order.app, name="order")
 app.command()(demo)
+app.command()(audit)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _MARKS = {Health.GOOD: "✓", Health.NOTE: "•", Health.BROKEN: "✗"}
@@ -208,7 +210,12 @@ def _findings(found: list[Finding]) -> Table:
     table = Table("", "what", "how it is", "what fixes it", box=None, pad_edge=False)
     for finding in found:
         colour = _COLOURS[finding.health]
-        table.add_row(f"[{colour}]{_MARKS[finding.health]}", finding.what, finding.detail, f"[bold]{finding.fix}")
+        table.add_row(
+            f"[{colour}]{_MARKS[finding.health]}",
+            finding.what,
+            finding.detail,
+            f"[bold]{finding.fix}",
+        )
     return table
 
 
