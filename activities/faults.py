@@ -9,6 +9,8 @@ from oms.errors import OmsError, Unreachable
 
 BROKEN_INVARIANT = "broken_invariant"
 
+_BUGS = (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+
 
 @contextmanager
 def as_application_errors() -> Iterator[None]:
@@ -25,7 +27,9 @@ def as_application_errors() -> Iterator[None]:
             non_retryable=not fault.retryable,
             next_retry_delay=fault.retry_after if isinstance(fault, Unreachable) else None,
         ) from fault
-    except AssertionError as bug:
+    except _BUGS as bug:
         raise ApplicationError(
-            f"broken invariant: {bug}", type=BROKEN_INVARIANT, non_retryable=True
+            f"broken invariant: {type(bug).__name__}: {bug}",
+            type=BROKEN_INVARIANT,
+            non_retryable=True,
         ) from bug

@@ -35,3 +35,13 @@ class Decision(Message):
     actor: _Words
     reason: _Words
     result: dict[str, Any] | None = Field(default=None, max_length=20)
+
+
+def missing_result(decision: Decision) -> str | None:
+    """What a decision must say and does not, in words: a label made by hand has a number."""
+    if decision.action != "done_manually" or not decision.step.startswith("label:"):
+        return None
+    number = (decision.result or {}).get("tracking_number")
+    if isinstance(number, str) and 0 < len(number) <= 64:
+        return None
+    return "a label made by hand needs its `tracking_number` in `result`"
