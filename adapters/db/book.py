@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
@@ -75,11 +75,18 @@ class SqlBook(OrderBook):
         *,
         actor: str = "oms",
     ) -> _T:
-        """Run an effect in a transaction of its own; again if it met a deadlock."""
+        """Run an effect in a transaction of its own; again if it met a deadlock.
+
+        Raises:
+            AssertionError: a constraint of the books would be broken, which is a bug.
+            sqlalchemy.exc.SQLAlchemyError: the database cannot be reached.
+        """
         for attempt in range(DEADLOCKS):
             try:
                 async with self._locked(number, at, actor) as unit:
                     return await effect(unit)
+            except IntegrityError as bug:
+                raise AssertionError(str(bug.orig)) from bug
             except OperationalError as fault:
                 state = getattr(fault.orig, "sqlstate", None)
                 if state not in _DEADLOCK_OR_SERIALIZATION or attempt == DEADLOCKS - 1:
