@@ -36,10 +36,12 @@ from adapters.db.engine import connect
 from adapters.http import Http
 from api.main import create_app
 from api.wiring import ApiSettings
+from oms.audit import AuditReport
 from oms.policy import Policy
 from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.outside import QUICK, SECRETS, Inbox, Outside
+from workers.auditing import SimulatorBooks, audit
 from workers.main import make_worker
 from workers.relay import Relay
 
@@ -344,6 +346,16 @@ class World:
         """What the provider has done for an order: (kind, minor units), oldest first."""
         books = await self.outside.ask("GET", "/books/payments", params={"reference": number})
         return [(entry["kind"], entry["amount_minor"]) for entry in books["data"]]
+
+    async def audit_is_clean(self) -> AuditReport:
+        """Compare all books, as `oms audit` does; any violation fails the test."""
+        async with Http(self.outside.url, timeout=timedelta(seconds=10)) as http:
+            report = await audit(
+                self.engine, self.temporal, SimulatorBooks(http), silent=POLICY.silent
+            )
+        wrong = "\n".join(f"{v.invariant} {v.about}: {v.detail}" for v in report.violations)
+        assert report.is_clean, f"the audit found\n{wrong}"
+        return report
 
     def run_of(self, number: str) -> WorkflowHandle[Any, Any]:
         return self.temporal.get_workflow_handle(f"order/{number}")
