@@ -8,6 +8,7 @@ lost or repeated signal cannot make it forget a step or take one twice.
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from oms.orders import (
     FINAL_PARCEL_STATUSES,
     TROUBLED_PARCEL_STATUSES,
@@ -62,7 +63,8 @@ class Agenda(Message):
 
     `stage` is for people (search attribute), `waiting` says in words what is waited for.
     `verdict`: of an order being placed: `confirmed`, `refused`, or none yet. `version`: the
-    order's, so that an older answer that comes late is told from a newer one.
+    order's, so that an older answer that comes late is told from a newer one. `parked`: the
+    process's own steps that the books show as waiting for a person.
     """
 
     due: tuple[Due, ...] = ()
@@ -73,10 +75,20 @@ class Agenda(Message):
     ended: bool = False
     version: int = 0
     promise_by: datetime | None = None
+    parked: tuple[str, ...] = ()
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _next(now: datetime, *moments: datetime | None) -> datetime | None:
+    """The first moment to come: what is past is due already, and no alarm need ring for it."""
+    return _earliest(*(moment for moment in moments if moment is not None and moment > now))
+
+
+def _parked_in(order: Order, workflow_id: str) -> tuple[str, ...]:
+    return tuple(each.step for each in order.parked if each.workflow_id == workflow_id)
 
 
 # --- the order ------------------------------------------------------------------------------
@@ -94,6 +106,7 @@ def order_agenda(order: Order, now: datetime) -> Agenda:
         ended=order.closed_at is not None,
         version=order.version,
         promise_by=order.promise_by,
+        parked=_parked_in(order, order_workflow_id(order.number)),
     )
 
 
@@ -155,9 +168,9 @@ def _order_wakes(order: Order, now: datetime) -> datetime | None:
     if order.closed_at is not None:
         return None
     if order.status is OrderStatus.PENDING:
-        return _reservation_ends(order)
-    in_grace = not order.fulfillment_orders and order.grace_until and order.grace_until > now
-    return order.grace_until if in_grace and not order.open_holds else None
+        return _next(now, _reservation_ends(order))
+    in_grace = not order.fulfillment_orders and not order.open_holds
+    return _next(now, order.grace_until) if in_grace else None
 
 
 def _verdict(order: Order) -> str | None:
@@ -228,14 +241,16 @@ def fulfillment_agenda(order: Order, id: str, now: datetime, *, silent: timedelt
     moving = [s for s in shipments if s.handed_over_at is not None and not s.is_final]
     return Agenda(
         due=tuple(_fulfillment_due(order, each, shipments, now, silent)),
-        wake_at=_earliest(
-            *_fulfillment_deadlines(each, now),
-            *(_parcel_wakes(s, now, silent) for s in moving),
+        wake_at=_next(
+            now,
+            *_fulfillment_deadlines(each),
+            *(moment for s in moving for moment in _parcel_deadlines(s, silent)),
         ),
         stage=fulfillment_stage(each, bool(moving)),
         waiting=fulfillment_waiting(each, moving),
         ended=fulfillment_ended(order, each),
         version=order.version,
+        parked=_parked_in(order, fulfillment_workflow_id(id)),
     )
 
 
@@ -246,10 +261,10 @@ def _ask_at(shipment: Shipment, silent: timedelta) -> datetime | None:
     return max(known) + silent if known else None
 
 
-def _parcel_wakes(shipment: Shipment, now: datetime, silent: timedelta) -> datetime | None:
-    if shipment.status in TROUBLED_PARCEL_STATUSES or _passed(_given_up_at(shipment, silent), now):
-        return None
-    return _earliest(_ask_at(shipment, silent), _given_up_at(shipment, silent))
+def _parcel_deadlines(shipment: Shipment, silent: timedelta) -> Iterator[datetime | None]:
+    if shipment.status not in TROUBLED_PARCEL_STATUSES:
+        yield _ask_at(shipment, silent)
+        yield _given_up_at(shipment, silent)
 
 
 def _given_up_at(shipment: Shipment, silent: timedelta) -> datetime | None:
@@ -257,18 +272,14 @@ def _given_up_at(shipment: Shipment, silent: timedelta) -> datetime | None:
     return heard + SILENCES_BEFORE_A_PERSON_LOOKS * silent if heard else None
 
 
-def _fulfillment_deadlines(each: FulfillmentOrder, now: datetime) -> Iterator[datetime | None]:
-    """The moments at which waiting turns into doing. Those past are due already."""
+def _fulfillment_deadlines(each: FulfillmentOrder) -> Iterator[datetime | None]:
+    """The moments at which waiting turns into doing."""
     if each.status == "open":
         yield each.answer_by
     if each.status == "in_progress":
-        if each.ready_at is None:
-            yield each.work_by if each.work_by and each.work_by > now else None
-        else:
-            yield each.collect_by if each.collect_by and each.collect_by > now else None
+        yield each.collect_by if each.ready_at is not None else each.work_by
         if each.cancellation == "requested":
-            late = each.cancel_answer_by
-            yield late if late and late > now else None
+            yield each.cancel_answer_by
 
 
 def _fulfillment_due(
@@ -289,7 +300,8 @@ def _fulfillment_due(
     elif each.status == "in_progress":
         yield from _attention_to_work(each, now)
     for shipment in shipments:
-        if each.status == "in_progress" and shipment.tracking_number is None:
+        waits = shipment.tracking_number is None and not shipment.is_final
+        if each.status == "in_progress" and waits:
             yield Due(do=BUY_LABEL, about=shipment.id, step=f"label:{shipment.short_id}")
         if shipment.handed_over_at is not None and not shipment.is_final:
             yield from _parcel_due(shipment, now, silent)

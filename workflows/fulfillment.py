@@ -36,15 +36,14 @@ class FulfillmentWorkflow:
             decide=self._decide,
             stage="open",
             heal=timedelta(seconds=ref.heal_seconds),
+            parked=ref.parked,
         )
 
     @workflow.run
     async def run(self, ref: FulfillmentRef) -> str:
         """Do what is due until nothing is left. Returns how it ended."""
-        ended = await self._process.run()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        if not ended:
-            workflow.continue_as_new(ref)
+        if not await self._process.run():
+            workflow.continue_as_new(ref.model_copy(update={"parked": self._process.parked}))
         return self._process.agenda.stage
 
     async def _read(self) -> Agenda:
@@ -140,7 +139,7 @@ class FulfillmentWorkflow:
 
     @resolve_step.validator
     def _may_resolve(self, request: ResolveRequest) -> None:
-        self._process.check_parked(request.step, request.action)
+        self._process.check(request.decision)
 
     @workflow.signal(
         description='The same for many runs at once, by batch: {"step": "label:S1", "action":'

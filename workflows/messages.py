@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from oms.cancelling import Refusal
-from oms.decisions import Action, Decision
+from oms.decisions import Action, Decision, Parked
 from oms.ports import Message
 
 _Words = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -16,20 +16,23 @@ class OrderRef(Message):
     """An order by its number.
 
     `heal_seconds`: how soon a step parked by an outage tries again by itself, doubling each time.
-    `payment_poll_seconds`: how long to wait for a provider's webhook before looking up.
+    `payment_poll_seconds`: how long to wait for a provider's webhook before looking up, doubling
+    each time. `parked`: the steps that waited when an earlier run continued as this one.
     """
 
     number: str
     heal_seconds: float = 60
     payment_poll_seconds: float = 60
+    parked: tuple[Parked, ...] = ()
 
 
 class FulfillmentRef(Message):
-    """A fulfillment order by its id, and the order it is part of."""
+    """A fulfillment order by its id, and the order it is part of. The rest as in `OrderRef`."""
 
     id: str
     order: str
     heal_seconds: float = 60
+    parked: tuple[Parked, ...] = ()
 
 
 class Placed(Message):

@@ -3,7 +3,6 @@
 The books say what is due (`oms.agenda`); this process does it, waits, and takes commands.
 """
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -33,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         ResolveRequest,
     )
     from workflows.search import LOCATION, ORDER, STAGE
-    from workflows.steps import Process, in_books, outside
+    from workflows.steps import LONGEST_HEAL, Process, in_books, outside
 
 _STEPS_IN_BOOKS = {
     due_for.RESERVE: (OrderActivities.reserve_stock, "Plan and reserve stock"),
@@ -72,16 +71,15 @@ class OrderWorkflow:
             decide=self._decide,
             stage="placing",
             heal=timedelta(seconds=order.heal_seconds),
+            parked=order.parked,
         )
         self._order = order
 
     @workflow.run
     async def run(self, order: OrderRef) -> str:
         """Do what is due until the order is closed. Returns how it ended."""
-        ended = await self._process.run()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        if not ended:
-            workflow.continue_as_new(order)
+        if not await self._process.run():
+            workflow.continue_as_new(order.model_copy(update={"parked": self._process.parked}))
         return self._process.agenda.stage
 
     # --- what is due ---
@@ -106,7 +104,9 @@ class OrderWorkflow:
         """Bring one payment to its outcome; one that failed for good waits for a person."""
         key = due.about
         words = _MONEY_WORDS[key.split(":")[1]]
+        patience = timedelta(seconds=self._order.payment_poll_seconds)
         while True:
+            heard = self._process.heard
             outcome = await self._process.step(
                 due,
                 lambda: outside(
@@ -121,7 +121,8 @@ class OrderWorkflow:
                 return
             if outcome.status == "failed":
                 break
-            await self._wait_for_provider(due)
+            await self._wait_for_provider(due, heard, patience)
+            patience = min(patience * 2, LONGEST_HEAL)
         if due.step == "authorise":
             return
         parked = Parked(
@@ -132,15 +133,13 @@ class OrderWorkflow:
         )
         await self._process.park(due, parked)
 
-    async def _wait_for_provider(self, due: Due) -> None:
+    async def _wait_for_provider(self, due: Due, heard: int, patience: timedelta) -> None:
         """A pending payment is looked up when its webhook came, or when none comes."""
-        heard = self._process.heard
-        with suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._process.heard > heard,
-                timeout=timedelta(seconds=self._order.payment_poll_seconds),
-                timeout_summary=f"Look up {due.step} if no webhook comes",
-            )
+        await self._process.rest(
+            lambda: self._process.heard > heard,
+            patience,
+            f"Look up {due.step} if no webhook comes",
+        )
 
     async def _serve(self, due: Due) -> None:
         """Start the fulfillment order's own process, or find it running."""
@@ -257,7 +256,7 @@ class OrderWorkflow:
 
     @resolve_step.validator
     def _may_resolve(self, request: ResolveRequest) -> None:
-        self._process.check_parked(request.step, request.action)
+        self._process.check(request.decision)
 
     @workflow.signal(
         description='The same for many runs at once, by batch: {"step": "capture:1", "action":'

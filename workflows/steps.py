@@ -6,7 +6,7 @@ a person's decision (and, after an outage, tries again by itself), while everyth
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import ParkAt, UnparkAt
     from activities.orders import OrderActivities
     from oms.agenda import ATTEND, Agenda, Due
-    from oms.decisions import Decision, Parked
+    from oms.decisions import Decision, Parked, missing_result
     from workflows.search import BLOCKED_STEP, NEEDS_ATTENTION, PROMISE_BY, STAGE
 
 _T = TypeVar("_T")
@@ -38,17 +38,27 @@ SQL_RETRIES = RetryPolicy(
 
 LONGEST_HEAL = timedelta(hours=1)
 NEEDS_A_PERSON = "needs_a_person"
+NO_PROGRESS = "no_progress"
+_SHORTEST_NAP = timedelta(seconds=1)
+
+
+class _Decided:
+    """A person's decision on its way into the books. `refused`: why the books did not take it."""
+
+    def __init__(self, decision: Decision, by: str) -> None:
+        self.decision, self.by = decision, by
+        self.done = False
+        self.refused = ""
 
 
 class _Waiting:
-    """A parked step's task, waiting."""
+    """A parked step. `asleep`: its task waits here; `moot`: the books want it no longer."""
 
     def __init__(self, parked: Parked) -> None:
         self.parked = parked
-        self.decision: Decision | None = None
-        self.decided_by: str = ""
-        self.cleared = False
-        self.applied = False
+        self.decided: _Decided | None = None
+        self.asleep = False
+        self.moot = False
 
 
 async def in_books(call: Callable[..., Awaitable[_T]], argument: Any, summary: str) -> _T:
@@ -86,39 +96,65 @@ class Process:
         decide: Callable[[Due, Decision, str], Awaitable[None]],
         stage: str,
         heal: timedelta,
+        parked: Sequence[Parked] = (),
     ) -> None:
+        """`parked`: the steps that waited when an earlier run continued as this one."""
         self.agenda = Agenda(stage=stage)
         self._number, self._title = number, title
         self._read, self._carry_out, self._decide = read, carry_out, decide
         self._heal = heal
         self._once: set[str] = set()
         self.heard = 0
-        self._running: dict[str, asyncio.Task[Agenda | None]] = {}
-        self._waiting: dict[str, _Waiting] = {}
+        self._running: dict[str, tuple[Due, asyncio.Task[Agenda | None]]] = {}
+        self._begun_at: dict[str, int] = {}
+        self._waiting: dict[str, _Waiting] = {each.step: _Waiting(each) for each in parked}
+        self._inherited = set(self._waiting)
+        self._at_rest = 0
         self._stale, self._news = True, False
         self._alarm: tuple[datetime, asyncio.Task[None]] | None = None
-        self._shown: tuple[Any, ...] = (stage, (), None)
+        shown = workflow.info().typed_search_attributes
+        self._shown: tuple[Any, ...] = (
+            shown.get(STAGE),
+            tuple(shown.get(BLOCKED_STEP) or ()),
+            shown.get(PROMISE_BY),
+        )
 
     # --- the loop ---
 
     async def run(self) -> bool:
-        """Do what is due until nothing is left, ever. False: continue as new, history is long."""
+        """Do what is due until nothing is left, ever. False: continue as new, history is long.
+
+        Temporal's own cancellation is not heeded: it would leave goods and money where they are.
+        """
+        work = asyncio.create_task(self._work())
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(work)
+        return work.result()
+
+    async def _work(self) -> bool:
         while True:
             self._news = False
             if self._stale:
                 self._stale = False
                 self._take(await self._read())
             self._start_due()
-            self._clear_attention()
+            await self._let_go()
             self._show()
             if self.agenda.ended and not self._running and not self._stale:
                 self._set_alarm(None)
+                await workflow.wait_condition(workflow.all_handlers_finished)
                 return True
-            if self._must_renew():
+            if self._may_renew() and history_is_long():
                 return False
             self._set_alarm(self.agenda.wake_at)
             await workflow.wait_condition(lambda: self._news or self._stale)
             self._collect()
+
+    @property
+    def parked(self) -> tuple[Parked, ...]:
+        """What waits for a person now, for the run that goes on after this one."""
+        return tuple(waiting.parked for _, waiting in sorted(self._waiting.items()))
 
     def done_once(self, due: Due) -> None:
         """Do not start this again in this run, though the agenda goes on listing it."""
@@ -136,10 +172,15 @@ class Process:
     def _start_due(self) -> None:
         for due in self.agenda.due:
             if due.name not in self._running and due.name not in self._once:
-                self._running[due.name] = asyncio.create_task(self._run_one(due))
+                barren = self._begun_at.get(due.name) == self.agenda.version
+                self._begun_at[due.name] = self.agenda.version
+                task = asyncio.create_task(self._run_one(due, barren))
+                self._running[due.name] = (due, task)
 
-    async def _run_one(self, due: Due) -> Agenda | None:
+    async def _run_one(self, due: Due, barren: bool) -> Agenda | None:
         try:
+            if barren and not await self._stop_spinning(due):
+                return None
             if due.do == ATTEND:
                 await self._attend(due)
                 return None
@@ -147,9 +188,20 @@ class Process:
         finally:
             self._news = True
 
+    async def _stop_spinning(self, due: Due) -> bool:
+        """A step that was done, changed nothing and is due still is a bug: never spin on it."""
+        parked = Parked(
+            step=_step_of(due),
+            error_code=NO_PROGRESS,
+            error=f"{due.do} was done, changed nothing, and is still due",
+            actions=("retry",),
+            heals_at=workflow.now() + LONGEST_HEAL,
+        )
+        return await self.park(due, parked)
+
     def _collect(self) -> None:
         """Take in what finished. A bug in a step surfaces here and stalls the run until mended."""
-        for name, task in list(self._running.items()):
+        for name, (_, task) in list(self._running.items()):
             if task.done():
                 del self._running[name]
                 agenda = task.result()
@@ -169,45 +221,66 @@ class Process:
             self._alarm = (at, asyncio.create_task(self._ring(at)))
 
     async def _ring(self, at: datetime) -> None:
-        wait = max(at - workflow.now(), timedelta(seconds=1))
+        wait = max(at - workflow.now(), _SHORTEST_NAP)
         await workflow.sleep(wait, summary=self.agenda.waiting[:200] or "The next deadline")
+        self._begun_at.clear()
         self._stale = True
 
-    def _must_renew(self) -> bool:
-        quiet = len(self._running) == len(self._waiting)
-        return quiet and workflow.info().is_continue_as_new_suggested()
+    def _may_renew(self) -> bool:
+        """Nothing is in the air: every step rests, and nobody waits for an answer."""
+        deciding = any(waiting.decided or waiting.moot for waiting in self._waiting.values())
+        rests = len(self._running) == self._at_rest
+        return rests and not deciding and workflow.all_handlers_finished()
+
+    async def rest(self, until: Callable[[], bool], longest: timedelta | None, why: str) -> None:
+        """Let a step wait where a later run may take over. Ends in time, or at `longest`."""
+        self._at_rest += 1
+        try:
+            with suppress(asyncio.TimeoutError):
+                await workflow.wait_condition(until, timeout=longest, timeout_summary=why)
+        finally:
+            self._at_rest -= 1
 
     # --- steps that park ---
 
     async def step(self, due: Due, call: Callable[[], Awaitable[_T]], *actions: str) -> _T | None:
-        """Run a step until it succeeds, or a person settles it otherwise (then None).
+        """Run a step until it succeeds; None if a person settled it otherwise or it fell away.
 
         Faults that a retry may clear park after the fast retries and heal by themselves; bad
         data and broken invariants park at once and wait for a person.
         """
-        heal = self._heal
+        name, heal = _step_of(due), self._heal
+        if name in self._inherited:
+            self._inherited.discard(name)
+            if not await self.park(due, self._waiting[name].parked):
+                return None
         while True:
             try:
                 result = await call()
             except ActivityError as fault:
                 code, message, passing = _what_failed(fault)
                 parked = Parked(
-                    step=due.step or due.do,
+                    step=name,
                     error_code=code,
                     error=message,
                     actions=("retry", *actions),
                     heals_at=workflow.now() + heal if passing else None,
                 )
                 heal = min(heal * 2, LONGEST_HEAL)
-                if await self.park(due, parked):
+                if not await self.park(due, parked):
                     return None
             else:
-                await self._unpark(due.step or due.do)
+                await self._unpark(name)
                 return result
 
     async def park(self, due: Due, parked: Parked) -> bool:
-        """Wait for a person, or for `heals_at`. True if a person settled it; False: try again."""
-        waiting = self._waiting[parked.step] = _Waiting(parked)
+        """Wait for a person, for `heals_at`, or until the agenda lists it no longer.
+
+        True: try again (it stays parked until that succeeds). False: it is settled or gone. A
+        decision that came while it was tried again is carried out if that failed.
+        """
+        waiting = self._waiting.setdefault(parked.step, _Waiting(parked))
+        waiting.parked, waiting.moot = parked, False
         request = ParkAt(
             number=self._number,
             parked=parked,
@@ -216,33 +289,49 @@ class Process:
         )
         await in_books(OrderActivities.park_step, request, f"Park {parked.step}: {parked.error}")
         self._news = True
-        await self._wait_for_person(waiting)
-        if waiting.decision is None:
+        while True:
+            await self._wait_for_person(waiting)
+            decided = waiting.decided
+            if decided is None and not waiting.moot:
+                return True
+            if decided is not None and not await self._apply(due, waiting, decided):
+                if decided.refused:
+                    continue
+                return True
+            await self._unpark(parked.step)
             return False
-        if waiting.decision.action == "retry" and parked.error_code != NEEDS_A_PERSON:
-            waiting.applied = True
-            return False
-        await self._decide(due, waiting.decision, waiting.decided_by)
-        await self._unpark(parked.step)
-        return True
+
+    async def _apply(self, due: Due, waiting: _Waiting, decided: _Decided) -> bool:
+        """Carry out a decision. False if the step goes on: tried again, or the books could not."""
+        if decided.decision.action != "retry" or due.do == ATTEND:
+            try:
+                await self._decide(due, decided.decision, decided.by)
+                return True
+            except ActivityError as fault:
+                decided.refused = _what_failed(fault)[1]
+        waiting.decided, decided.done = None, True
+        return False
 
     async def _wait_for_person(self, waiting: _Waiting) -> None:
         heals_at = waiting.parked.heals_at
-        timeout = max(heals_at - workflow.now(), timedelta(seconds=1)) if heals_at else None
-        with suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(
-                lambda: waiting.decision is not None or waiting.cleared,
-                timeout=timeout,
-                timeout_summary=f"{waiting.parked.step} tries again by itself",
-            )
+        waiting.asleep = True
+        await self.rest(
+            lambda: waiting.decided is not None or waiting.moot,
+            max(heals_at - workflow.now(), _SHORTEST_NAP) if heals_at else None,
+            f"{waiting.parked.step} tries again by itself",
+        )
+        waiting.asleep = False
 
     async def _unpark(self, step: str) -> None:
-        waiting = self._waiting.pop(step, None)
-        if waiting is None:
+        """Strike a parked step out, also one that a run before a reset left in the books."""
+        waiting = self._waiting.get(step)
+        if waiting is None and step not in self.agenda.parked:
             return
         request = UnparkAt(number=self._number, step=step, at=workflow.now())
         await in_books(OrderActivities.unpark_step, request, f"{step} needs nobody any more")
-        waiting.applied = True
+        self._waiting.pop(step, None)
+        if waiting is not None and waiting.decided is not None:
+            waiting.decided.done = True
         self._news = True
 
     async def _attend(self, due: Due) -> None:
@@ -250,41 +339,56 @@ class Process:
         parked = Parked(
             step=due.step, error_code=NEEDS_A_PERSON, error=due.error, actions=due.actions
         )
-        if not await self.park(due, parked):
-            await self._unpark(due.step)
+        await self.park(due, parked)
 
-    def _clear_attention(self) -> None:
-        wanted = {due.step for due in self.agenda.due if due.do == ATTEND}
-        for step, waiting in self._waiting.items():
-            if waiting.parked.error_code == NEEDS_A_PERSON and step not in wanted:
-                waiting.cleared = True
+    async def _let_go(self) -> None:
+        """Stop waiting for what the agenda lists no longer, whoever brought that about."""
+        wanted = {_step_of(due) for due in self.agenda.due}
+        busy = {_step_of(due) for due, _ in self._running.values()}
+        for step in sorted({*self._waiting, *self.agenda.parked} - wanted):
+            waiting = self._waiting.get(step)
+            if waiting is not None and waiting.asleep:
+                waiting.moot = True
+            elif step not in busy:
+                await self._unpark(step)
+                self._stale = True
 
     # --- people ---
 
-    def check_parked(self, step: str, action: str) -> None:
-        """Refuse a decision about a step that does not wait for one, or does not offer it."""
-        waiting = self._waiting.get(step)
-        if waiting is None or waiting.decision is not None:
-            raise ApplicationError(f"{step} is not parked here", type="not_parked")
-        if action not in waiting.parked.actions:
+    def check(self, decision: Decision) -> None:
+        """Refuse a decision about a step that does not wait for one, or does not offer it.
+
+        Raises:
+            ApplicationError: `not_parked`, `action_not_offered` or `result_missing`.
+        """
+        waiting = self._waiting.get(decision.step)
+        if waiting is None or waiting.decided is not None:
+            raise ApplicationError(f"{decision.step} is not parked here", type="not_parked")
+        if decision.action not in waiting.parked.actions:
             offered = ", ".join(waiting.parked.actions)
             raise ApplicationError(
-                f"{step} offers {offered}, not {action}", type="action_not_offered"
+                f"{decision.step} offers {offered}, not {decision.action}",
+                type="action_not_offered",
             )
+        if lacks := missing_result(decision):
+            raise ApplicationError(lacks, type="result_missing")
 
     async def decide(self, decision: Decision, id: str) -> None:
-        """Give a parked step its decision and wait until it is carried out."""
-        waiting = self._waiting[decision.step]
-        waiting.decision, waiting.decided_by = decision, id
-        await workflow.wait_condition(lambda: waiting.applied)
+        """Give a parked step its decision and wait until it is carried out.
+
+        Raises:
+            ApplicationError: `not_applied`, the books could not; the step stays parked.
+        """
+        decided = self._waiting[decision.step].decided = _Decided(decision, id)
+        await workflow.wait_condition(lambda: decided.done)
+        if decided.refused:
+            raise ApplicationError(decided.refused, type="not_applied")
 
     def decide_if_parked(self, decision: Decision) -> None:
         """The same by signal, for many at once: what is not parked is left alone."""
-        waiting = self._waiting.get(decision.step)
-        if waiting is None or waiting.decision is not None:
-            return
-        if decision.action in waiting.parked.actions:
-            waiting.decision, waiting.decided_by = decision, str(workflow.uuid4())
+        with suppress(ApplicationError):
+            self.check(decision)
+            self._waiting[decision.step].decided = _Decided(decision, str(workflow.uuid4()))
 
     # --- what people see ---
 
@@ -314,6 +418,8 @@ class Process:
         lines.append(f"Waits for: {self.agenda.waiting or 'nothing'}")
         if self.agenda.wake_at is not None:
             lines.append(f"Looks again at: {self.agenda.wake_at:%Y-%m-%d %H:%M:%S} UTC")
+        if workflow.cancellation_reason() is not None:
+            lines.append("Cancel in this UI does nothing here: send the update `cancel`.")
         for step, waiting in sorted(self._waiting.items()):
             parked = waiting.parked
             lines += ["", f"### {step} needs a person", parked.error]
@@ -325,6 +431,16 @@ class Process:
                 f' "reason": "why"}}`; actions: {", ".join(parked.actions)}.'
             )
         return "\n".join(lines)
+
+
+def history_is_long() -> bool:
+    """Whether the server would rather see a new run."""
+    return workflow.info().is_continue_as_new_suggested()
+
+
+def _step_of(due: Due) -> str:
+    """The name under which it parks."""
+    return due.step or due.do
 
 
 def _what_failed(fault: FailureError) -> tuple[str, str, bool]:
