@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from workers.api_client import ApiClient
@@ -73,7 +72,7 @@ async def show_ending(
         await _explain(console, api, entry)
     console.print()
     console.print(_audit_line(ending.violations))
-    console.print(_where_to_look(place, story.number if story else None))
+    _show_where_to_look(console, place, story.number if story else None)
 
 
 @dataclass(frozen=True)
@@ -119,16 +118,17 @@ def _audit_line(violations: Sequence[Any]) -> Text:
     return Text(f"Audit: {len(violations)} violations.{lines}", "bold red")
 
 
-def _where_to_look(place: Place, number: str | None) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+def _show_where_to_look(console: Console, place: Place, number: str | None) -> None:
     ui = place.running.temporal_ui
+    lines = [
+        ("Temporal UI", ui or f"of the server at {place.running.temporal}"),
+        ("API docs", f"{place.running.api}/docs"),
+        ("one order", f"oms order show {number or 'NUMBER'}"),
+    ]
     if ui and number:
-        table.add_row("this order's run", f"{ui}/namespaces/default/workflows/order%2F{number}")
-    table.add_row("Temporal UI", ui or f"of the server at {place.running.temporal}")
-    table.add_row("API docs", f"{place.running.api}/docs")
-    table.add_row("one order", f"oms order show {number or 'NUMBER'}")
+        lines.insert(1, ("its run", f"{ui}/namespaces/default/workflows/order%2F{number}"))
+    for label, where in lines:
+        # Unbroken, so that it can be clicked and copied in a narrow terminal too.
+        console.print(Text.assemble((f"{label:<13}", "bold"), where), soft_wrap=True)
     if place.ours:
-        table.add_row("", "This stack stops now; `make up` starts it again, with these orders.")
-    return table
+        console.print("This stack stops now; `make up` starts it again, with these orders.")
