@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from adapters.db import idempotency
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting
 from adapters.db.relaying import (
@@ -32,6 +33,7 @@ from oms.numbers import order_workflow_id
 from workflows.starting import StartOrder, start_order
 
 LOOKS_EVERY = timedelta(seconds=2)
+FORGETS_EVERY = timedelta(hours=1)
 YOUNG = timedelta(seconds=10)
 """An order this young is being started by the request that placed it."""
 
@@ -70,8 +72,15 @@ class Relay:
             tasks.create_task(self._each(self.send_nudges, self._nudged))
             tasks.create_task(self._each(self.apply_inbound, self._inbound))
             tasks.create_task(self._each(self.sweep, asyncio.Event()))
+            tasks.create_task(self._each(self.forget, asyncio.Event(), pause=FORGETS_EVERY))
 
-    async def _each(self, work: Callable[[], Awaitable[int]], wake: asyncio.Event) -> None:
+    async def _each(
+        self,
+        work: Callable[[], Awaitable[int]],
+        wake: asyncio.Event,
+        *,
+        pause: timedelta = LOOKS_EVERY,
+    ) -> None:
         while True:
             wake.clear()
             try:
@@ -82,7 +91,7 @@ class Relay:
                 await asyncio.sleep(1)
             if done < _BATCH:
                 try:
-                    await asyncio.wait_for(wake.wait(), LOOKS_EVERY.total_seconds())
+                    await asyncio.wait_for(wake.wait(), pause.total_seconds())
                 except TimeoutError:
                     continue
 
@@ -155,3 +164,8 @@ class Relay:
             if fault.status != RPCStatusCode.NOT_FOUND:
                 raise
             await self._book.release_reservation(number, now)
+
+    async def forget(self) -> int:
+        """Let go of idempotency keys whose time is over."""
+        async with self._engine.begin() as tx:
+            return await idempotency.sweep(tx, datetime.now(UTC))

@@ -1,0 +1,94 @@
+"""What the books owe is carried, whatever died before; and what is broken stops nothing else."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from adapters.db.book import SqlBook
+from adapters.db.engine import connect
+from adapters.db.inbound import store_inbound
+from oms.policy import Policy
+from workers.relay import Relay
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def relay(engine: AsyncEngine, temporal: Client) -> Relay:
+    return Relay(
+        engine,
+        SqlBook(engine, Policy()),
+        temporal,
+        task_queue="nobody-listens",
+        heal_seconds=1,
+        payment_poll_seconds=1,
+    )
+
+
+async def _outcomes(engine: AsyncEngine) -> dict[str, str | None]:
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT event_id, outcome FROM inbound_events"))
+        return {event: outcome for event, outcome in rows}
+
+
+async def test_a_webhook_that_cannot_be_read_waits_and_stops_no_other(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    broken = {"key": "x:y:z", "kind": ["no", "kind"], "status": "failed"}
+    unknown = {"key": "AAAA-AAAA-A:capture:1", "kind": "capture", "status": "succeeded"}
+    async with engine.begin() as tx:
+        for event, body in (("broken", {"nothing": "known"}), ("odd", broken), ("good", unknown)):
+            await store_inbound(
+                tx, party="payments", source="simulator", event_id=event, body=body, now=NOW
+            )
+
+    await relay.apply_inbound()
+
+    assert await _outcomes(engine) == {"broken": None, "odd": "ignored", "good": "ignored"}
+
+
+async def test_a_signal_to_a_run_that_is_not_there_is_owed_no_longer(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    async with engine.begin() as tx:
+        await tx.execute(
+            text("INSERT INTO nudges (workflow_id, reason, at) VALUES ('order/none', 'x', :at)"),
+            {"at": NOW},
+        )
+
+    await relay.send_nudges()
+
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM nudges")) == 0
+
+
+async def test_an_idempotency_key_is_kept_for_thirty_days(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    async with engine.begin() as tx:
+        for key, age in (("young", 29), ("old", 31)):
+            await tx.execute(
+                text(
+                    "INSERT INTO idempotency_keys"
+                    " (credential, key, request_hash, claimed_at, status_code)"
+                    " VALUES ('c', :key, 'h', :at, 200)"
+                ),
+                {"key": key, "at": NOW - timedelta(days=age)},
+            )
+
+    await relay.forget()
+
+    async with engine.connect() as connection:
+        left = await connection.scalars(text("SELECT key FROM idempotency_keys"))
+        assert left.all() == ["young"]
