@@ -19,7 +19,7 @@ import psutil
 from adapters.db.credentials import store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
-from workers.embedded.places import cache_dir, locked, unprivileged_account
+from workers.embedded.places import cache_dir, locked_patiently, unprivileged_account
 from workers.embedded.processes import ChildFailed
 from workers.embedded.services import Plan, plan
 from workers.embedded.toolchains import fetch_temporal
@@ -160,7 +160,7 @@ class Stack:
         program = None if own_temporal else await asyncio.to_thread(fetch_temporal, self._report)
         self._secrets = load_secrets(self.home)
         # Two stacks that start at once must not choose the same ports.
-        with locked(cache_dir() / "ports.lock"):
+        async with locked_patiently(cache_dir() / "ports.lock"):
             self._plan = plan(self.home, self._secrets, temporal=program, extra=self._environment)
             await _all(self._database(), self._temporal(), self._up("simulator"))
             await _all(self._up("worker"), self._up("api"))

@@ -1,12 +1,13 @@
 """Where the embedded stack keeps things: caches outside the checkout, locks, an account."""
 
+import asyncio
 import fcntl
 import os
 import pwd
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,20 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@asynccontextmanager
+async def locked_patiently(path: Path) -> AsyncIterator[None]:
+    """Do the same without holding up the loop: whoever waits can still be told to stop."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.1)
         yield
 
 
