@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from adapters.db.allocations import allocations_of, change_rows, parts_of
 from adapters.db.routing import (
+    cancel_allocated,
     cancel_units,
     end_fulfillment,
     release_allocations,
@@ -133,27 +134,47 @@ async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accept
 
 
 async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
-    counts: dict[bool, dict[int, int]] = {True: defaultdict(int), False: defaultdict(int)}
     chosen: list[tuple[Allocation, int]] = []
     for line, units in asked.items():
         mine = allocations_of(unit.order, each.id, line)
         held = {a.id: a for a in mine}
         unpicked_first = sorted(mine, key=lambda a: (a.picked, a.id))
-        for id, quantity in parts_of(unpicked_first, units):
-            chosen.append((held[id], quantity))
-            counts[held[id].picked][line] += quantity
-    await release_allocations(unit, chosen)
-    for picked, bucket in ((False, "allocated"), (True, "picked")):
-        if counts[picked]:
-            await cancel_units(unit, dict(counts[picked]), bucket, f"{each.location} stopped")
+        chosen += [(held[id], quantity) for id, quantity in parts_of(unpicked_first, units)]
+    await cancel_allocated(unit, chosen, f"{each.location} stopped")
     await unit.run(
         "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked,"
         " picked = least(picked, quantity - cancel_asked), cancel_asked = 0"
         " WHERE fulfillment_order = :id",
         id=each.id,
     )
+    await _unpack(unit, each, asked)
     if sum(asked.values()) == sum(line.quantity for line in each.lines):
         await unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
+
+
+async def _unpack(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
+    """Take stopped units out of their parcels; a parcel left empty never travels."""
+    left = dict(asked)
+    for shipment in unit.order.shipments_of(each.id):
+        for line in shipment.lines:
+            off = min(line.quantity, left.get(line.line, 0))
+            if shipment.is_final or not off:
+                continue
+            left[line.line] -= off
+            await unit.run(
+                "UPDATE shipment_lines SET quantity = quantity - :off"
+                " WHERE shipment = :id AND line = :line",
+                off=off,
+                id=shipment.id,
+                line=line.line,
+            )
+    await unit.run(
+        "UPDATE shipments s SET written_off_at = :at WHERE fulfillment_order = :id"
+        " AND written_off_at IS NULL AND 0 = (SELECT coalesce(sum(quantity), 0)"
+        " FROM shipment_lines l WHERE l.shipment = s.id)",
+        at=unit.at,
+        id=each.id,
+    )
 
 
 # --- hold -----------------------------------------------------------------------------------

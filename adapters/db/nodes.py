@@ -14,7 +14,7 @@ from sqlalchemy import text
 from adapters.db.allocations import allocations_of, change_rows, parts_of
 from adapters.db.cancelling import answer_cancellation
 from adapters.db.money import charge_units
-from adapters.db.routing import end_fulfillment, turn_down
+from adapters.db.routing import end_fulfillment, give_up, turn_down
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
@@ -84,7 +84,7 @@ async def reject(
 
     `out_of_stock` takes the units off `on_hand`; `damaged` moves them to `damaged`.
     """
-    if each.request == "rejected":
+    if each.request == "rejected" or (lines is not None and _rejected_before(each, lines)):
         return None
     if not each.is_offered:
         return _invalid(each, "reject")
@@ -111,6 +111,13 @@ async def reject(
     )
     await unit.flush("reject")
     return None
+
+
+def _rejected_before(each: FulfillmentOrder, lines: Mapping[int, int]) -> bool:
+    """Whether just these units were turned down already. Nothing else lowers an offer's units."""
+    untouched = each.cancellation is None and all(line.picked is None for line in each.lines)
+    gone = {line.line: line.asked - line.quantity for line in each.lines}
+    return each.is_live and untouched and {k: n for k, n in gone.items() if n} == dict(lines)
 
 
 def _too_many(each: FulfillmentOrder, lines: Mapping[int, int]) -> Refusal | None:
@@ -233,7 +240,7 @@ async def _write_picks(
             unit.move(line, "allocated", "picked", units)
     # Split the short part off first: a row's id stays with the part that is picked.
     await _correct_shelf(unit, each.location, short, "short")
-    await turn_down(unit, short, "short_pick")
+    await give_up(unit, each, short, "short_pick")
     await change_rows(unit, "allocations", taken, picked=True)
     await _write_lines(unit, each, news)
     rest = [line for line in each.lines if line.quantity and line.line not in news]
@@ -250,7 +257,7 @@ async def _write_lines(unit: OrderUnit, each: FulfillmentOrder, news: Mapping[in
     rows = [{"line": line, "picked": units} for line, units in news.items()]
     await unit.run(
         "UPDATE fulfillment_lines l SET picked = r.picked, quantity = r.picked,"
-        " cancel_asked = least(l.cancel_asked, r.picked)"
+        " cancel_asked = greatest(0, l.cancel_asked - (l.quantity - r.picked))"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, picked int)"
         " WHERE l.fulfillment_order = :id AND l.line = r.line",
         id=each.id,
@@ -391,7 +398,7 @@ async def hand_over(
 
 
 def _labelled(unit: OrderUnit, each: FulfillmentOrder) -> bool:
-    parcels = unit.order.shipments_of(each.id)
+    parcels = [parcel for parcel in unit.order.shipments_of(each.id) if not parcel.is_final]
     return bool(parcels) and all(parcel.tracking_number for parcel in parcels)
 
 
@@ -421,7 +428,7 @@ async def write_hand_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> 
     )
     await unit.run(
         "UPDATE shipments SET handed_over_at = :at, status = 'handed_over'"
-        " WHERE fulfillment_order = :id AND handed_over_at IS NULL",
+        " WHERE fulfillment_order = :id AND written_off_at IS NULL",
         at=unit.at,
         id=each.id,
     )
@@ -433,6 +440,8 @@ async def write_hand_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> 
 
 def _tell_handed_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> None:
     for parcel in unit.order.shipments_of(each.id):
+        if parcel.is_final:
+            continue
         unit.tell(
             "shipment.handed_over", f"{parcel.id} {how} at {each.location}", shipment=parcel.id
         )

@@ -224,11 +224,6 @@ async def _decide_label(
             ),
         )
     elif decision.action == "fail":
-        await unit.run(
-            "UPDATE shipments SET written_off_at = :at WHERE fulfillment_order = :id",
-            at=unit.at,
-            id=each.id,
-        )
         await take_away(unit, each, request="accepted", reason="no label could be had")
 
 

@@ -131,10 +131,55 @@ async def turn_down(
             unit.move(each.line, "picked", "allocated", quantity)
 
 
+async def give_up(
+    unit: OrderUnit,
+    each: FulfillmentOrder,
+    chosen: Sequence[tuple[Allocation, int]],
+    reason: str,
+) -> None:
+    """Turn down units of a fulfillment order. Those to be cancelled anyway need no other place."""
+    asked = {line.line: line.cancel_asked for line in each.lines}
+    unwanted: list[tuple[Allocation, int]] = []
+    wanted: list[tuple[Allocation, int]] = []
+    for row, units in chosen:
+        off = min(units, asked[row.line])
+        asked[row.line] -= off
+        unwanted += [(row, off)] if off else []
+        wanted += [(row, units - off)] if units > off else []
+    if unwanted:
+        await cancel_allocated(unit, unwanted, f"{each.location} does not serve it")
+        await _write_asked(unit, each, asked)
+    if wanted:
+        await turn_down(unit, wanted, reason)
+
+
+async def cancel_allocated(
+    unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]], why: str
+) -> None:
+    """Cancel units that a location holds, picked or not."""
+    await release_allocations(unit, chosen)
+    for picked, bucket in ((False, "allocated"), (True, "picked")):
+        counts = _units_by_line((a, units) for a, units in chosen if a.picked is picked)
+        if counts:
+            await cancel_units(unit, counts, bucket, why)
+
+
+async def _write_asked(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
+    await unit.run(
+        "UPDATE fulfillment_lines l SET cancel_asked = r.units"
+        " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, units int)"
+        " WHERE l.fulfillment_order = :id AND l.line = r.line",
+        id=each.id,
+        rows=json.dumps([{"line": line, "units": units} for line, units in asked.items()]),
+    )
+    if not any(asked.values()):
+        await unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
+
+
 async def take_away(unit: OrderUnit, each: FulfillmentOrder, *, request: str, reason: str) -> None:
     """End a fulfillment order whose location will not or may not serve it; its units go on."""
     mine = [a for a in unit.order.allocations if a.fulfillment_order == each.id]
-    await turn_down(unit, [(a, a.quantity) for a in mine], reason)
+    await give_up(unit, each, [(a, a.quantity) for a in mine], reason)
     await end_fulfillment(unit, each, request=request)
 
 
@@ -151,6 +196,12 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
     await unit.run(
         "UPDATE fulfillment_lines SET quantity = 0, picked = NULL, cancel_asked = 0"
         " WHERE fulfillment_order = :id",
+        id=each.id,
+    )
+    await unit.run(
+        "UPDATE shipments SET written_off_at = :at"
+        " WHERE fulfillment_order = :id AND handed_over_at IS NULL",
+        at=unit.at,
         id=each.id,
     )
     unit.nudge_order("fulfillment order ended")
