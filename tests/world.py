@@ -47,6 +47,9 @@ from workers.relay import Relay
 
 KEYS = {role: f"key-of-the-{role}" for role in ("operator", "channel", "node")}
 
+PATIENCE = 90
+"""Seconds until a test gives up waiting; only a test that fails ever waits so long."""
+
 POLICY = Policy(
     grace=timedelta(seconds=0.2),
     node_answer=timedelta(seconds=20),
@@ -224,7 +227,7 @@ class World:
         return found
 
     async def until(
-        self, number: str, ready: Callable[[dict[str, Any]], bool], within: float = 20
+        self, number: str, ready: Callable[[dict[str, Any]], bool], within: float = PATIENCE
     ) -> dict[str, Any]:
         """Wait until the order is as wanted; fail with what it waits for."""
         deadline = asyncio.get_running_loop().time() + within
@@ -232,14 +235,16 @@ class World:
             order = await self.order(number)
             if ready(order):
                 return order
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         waits = await self.ok("GET", f"/v1/orders/{number}/explain")
         raise AssertionError(f"not within {within} s: {await self.order(number)}\n{waits}")
 
-    async def until_status(self, number: str, status: str, within: float = 20) -> dict[str, Any]:
+    async def until_status(
+        self, number: str, status: str, within: float = PATIENCE
+    ) -> dict[str, Any]:
         return await self.until(number, lambda order: order["status"] == status, within)
 
-    async def until_closed(self, number: str, within: float = 30) -> dict[str, Any]:
+    async def until_closed(self, number: str, within: float = PATIENCE) -> dict[str, Any]:
         """Wait until nothing is waited for any more, and its process has ended."""
 
         async def over() -> bool:
@@ -259,7 +264,7 @@ class World:
             steps[:] = [wait["step"] for wait in waits["data"] if wait["step"]]
             return bool(steps) if step is None else step in steps
 
-        await self.wait(parked, within=30)
+        await self.wait(parked)
         return steps
 
     async def until_labelled(self, number: str, shipment: int = 0) -> str:
@@ -296,11 +301,11 @@ class World:
         order = await self.order(number)
         return [f for f in order["fulfillment_orders"] if f["status"] == "open"]
 
-    async def wait(self, ready: Callable[[], Any], within: float = 20) -> None:
+    async def wait(self, ready: Callable[[], Any], within: float = PATIENCE) -> None:
         """Wait until an async condition holds."""
         async with asyncio.timeout(within):
             while not await ready():
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
 
     async def node(self, fulfillment_order: str, action: str, body: Any = None) -> Any:
         """Report what a location did."""
