@@ -116,7 +116,7 @@ class Once:
             async with self.db.begin() as tx:
                 await claims.give_up(tx, claim)
         except Exception as fault:  # noqa: BLE001 - the first fault is the one to tell about
-            # The claim lapses by itself after a minute.
+            # The claim lapses by itself.
             log.warning("claim_not_given_up", fault=type(fault).__name__)
 
     def _hash(self) -> bytes:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db.engine import connect
@@ -58,7 +59,9 @@ def create_app(
     settings: ApiSettings, engine: AsyncEngine, temporal_client: TemporalClient
 ) -> FastAPI:
     """Make the application. It closes nothing: whoever opened the engine does."""
-    app = FastAPI(
+    # The page of its documentation must open where no CDN is reached.
+    app = FastAPIOffline(
+        redoc_url=None,
         title="Order management",
         version=version("oms"),
         description=DESCRIPTION,

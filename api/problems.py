@@ -61,7 +61,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "internal_error": (500, "A fault of ours"),
     "unavailable": (503, "Not available right now"),
 }
-"""Status and title of every code. The page `docs/api-problems.md` lists them."""
+"""Status and title of every code. `docs/integrate.md` says what to do about each."""
 
 
 class Problem(Exception):

@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 KEPT_FOR = timedelta(days=30)
-TAKEN_OVER_AFTER = timedelta(seconds=60)
-"""Longer than any request may take, so that a claim this old has lost its process."""
+TAKEN_OVER_AFTER = timedelta(seconds=30)
+"""Longer than requests take, so that a claim this old has lost its process. Were it still alive,
+the fence would keep it from answering."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What holds for every call: problems, bodies, queries, roles, and the document that says so."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 
 from adapters.db.credentials import store_credential
 from api.body import MAX_BODY_BYTES, MAX_DEPTH
+from api.problems import TITLES
 from tests.api.conftest import Api, key
 
 PATH = "/v1/products/ODD"
@@ -242,7 +245,75 @@ async def test_the_document_names_every_body_parameter_and_problem(api: Api) -> 
     assert [p["name"] for p in adjust["parameters"]] == ["Idempotency-Key"]
     for name in _references(document):
         assert name in schemas
-    assert (await api.anonymous.get("/docs")).status_code == 200
+
+
+async def test_the_page_of_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
+    page = (await api.anonymous.get("/docs")).text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+
+    assert sources
+    for source in sources:
+        assert (await api.anonymous.get(source)).status_code == 200, source
+
+
+CONTRACT = """
+    PUT GET /v1/products/{}
+    PUT GET /v1/locations/{}
+    GET /v1/locations
+    POST /v1/stock/adjustments
+    PUT /v1/stock/{}/{}/policy
+    POST /v1/stock/incoming
+    GET /v1/stock/{}
+    GET /v1/stock/{}/movements
+    PUT /v1/channels/{}
+    PUT /v1/routing/rule-sets/{}
+    POST /v1/routing/rule-sets/{}/activate
+    GET /v1/routing/rule-sets
+    GET /v1/availability
+    POST GET /v1/orders
+    GET /v1/orders/{}
+    GET /v1/orders/{}/timeline
+    GET /v1/orders/{}/explain
+    POST /v1/orders/{}/cancel
+    POST /v1/orders/{}/holds
+    POST /v1/orders/{}/holds/{}/release
+    POST /v1/orders/{}/reroute
+    POST /v1/orders/{}/resolve
+    GET /v1/fulfillment-orders
+    POST /v1/fulfillment-orders/{}/accept
+    POST /v1/fulfillment-orders/{}/reject
+    POST /v1/fulfillment-orders/{}/pick
+    POST /v1/fulfillment-orders/{}/pack
+    POST /v1/fulfillment-orders/{}/ready
+    POST /v1/fulfillment-orders/{}/hand-over
+    POST /v1/fulfillment-orders/{}/cancel-response
+    GET /v1/shipments/{}/label.pdf
+    GET /v1/shipments/{}/label.zpl
+    POST /v1/inbound/payments/{}
+    POST /v1/inbound/carriers/{}
+    POST /v1/inbound/nodes/{}
+"""
+
+
+async def test_every_call_of_the_contract_is_there(api: Api) -> None:
+    document = (await api.anonymous.get("/openapi.json")).json()
+    offered = {
+        (method.upper(), re.sub(r"\{\w+\}", "{}", path))
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+
+    for line in CONTRACT.split("\n"):
+        *methods, path = line.split() or ["", ""]
+        for method in methods:
+            assert not method or (method, path) in offered, line
+
+
+def test_every_code_is_on_the_page_for_channels() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "integrate.md").read_text(encoding="utf-8")
+
+    for code, (status, _) in TITLES.items():
+        assert re.search(rf"\| `{code}` \| {status} \|", page), code
 
 
 def _references(node: Any) -> set[str]:
