@@ -4,6 +4,8 @@ Starting one that runs attaches to it; one that ended starts again and ends at o
 agenda is empty. So a start may be repeated by anybody at any time.
 """
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import Client, WithStartWorkflowOperation
@@ -13,6 +15,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.exceptions import TemporalError
 
 from oms.money import format_money
 from oms.numbers import order_workflow_id
@@ -88,13 +91,20 @@ async def place_order(client: Client, order: StartOrder, *, patience: timedelta)
         TimeoutError, temporalio.client.WorkflowUpdateRPCTimeoutOrCancelledError: no verdict
             within `patience`; the process goes on by itself.
     """
-    placed: Placed = await client.execute_update_with_start_workflow(
-        "place",  # by name: the SDK's overloads do not know an update without an argument
-        id="place",
-        start_workflow_operation=_start(order),
-        result_type=Placed,
-        rpc_timeout=patience,
-    )
+    start = _start(order)
+    try:
+        placed: Placed = await client.execute_update_with_start_workflow(
+            "place",  # by name: the SDK's overloads do not know an update without an argument
+            id="place",
+            start_workflow_operation=start,
+            result_type=Placed,
+            rpc_timeout=patience,
+        )
+    except BaseException:
+        # The SDK keeps how the start went beside. Left unread, asyncio reports it as an error.
+        with suppress(asyncio.CancelledError, TemporalError):
+            await start.workflow_handle()
+        raise
     return placed
 
 
