@@ -1,15 +1,20 @@
 """The HTTP API: the application, and the process that serves it (`python -m api.main`)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db.engine import connect
+from adapters.db.idempotency import sweep
 from api import (
     availability,
     channels,
@@ -26,11 +31,14 @@ from api import (
     shipments,
     stock,
 )
+from api.deadline import Deadline
 from api.temporal import Connection
 from api.wiring import ApiSettings, TemporalClient
 from oms.places import postal_table
 from workers import logging, temporal
 from workers.settings import Settings, policy_of, settings
+
+log = structlog.get_logger()
 
 ROUTERS = (
     orders.router,
@@ -68,6 +76,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings, app.state.engine, app.state.temporal = settings, engine, temporal_client
+    app.add_middleware(Deadline, seconds=settings.request_seconds)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
@@ -94,6 +103,18 @@ def api_settings(config: Settings) -> ApiSettings:
     )
 
 
+async def forget_old_keys(engine: AsyncEngine) -> None:
+    """Forget idempotency keys after their 30 days, once an hour, until cancelled."""
+    while True:
+        try:
+            async with engine.begin() as tx:
+                swept = await sweep(tx, datetime.now(UTC))
+            log.info("old_keys_forgotten", count=swept)
+        except SQLAlchemyError as fault:
+            log.warning("old_keys_kept", fault=type(fault).__name__)
+        await asyncio.sleep(3600)
+
+
 def main() -> None:
     """Serve until told to stop; requests at work are finished first."""
     config = settings()
@@ -106,7 +127,9 @@ def main() -> None:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        forgetting = asyncio.create_task(forget_old_keys(engine))
         yield
+        forgetting.cancel()
         await engine.dispose()
 
     app.router.lifespan_context = lifespan

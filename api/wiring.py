@@ -20,12 +20,14 @@ class ApiSettings:
 
     `webhook_secrets` are `whsec_…` by party (payments, carriers, nodes); a party without one is
     refused. `verdict_seconds`: how long a new order may take to be answered with its outcome.
+    `request_seconds`: how long anything may take, above the longest wait of any route.
     """
 
     task_queue: str = "oms"
     webhook_secrets: Mapping[str, str] = field(default_factory=dict)
     postal_table: PostalTable = field(default_factory=postal_table)
     verdict_seconds: float = 5.0
+    request_seconds: float = 20.0
     heal_seconds: float = 60
     payment_poll_seconds: float = 60
     policy: Policy = field(default_factory=Policy)

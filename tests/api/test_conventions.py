@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from adapters.db.credentials import store_credential
 from api.body import MAX_BODY_BYTES, MAX_DEPTH
+from api.main import create_app
 from api.problems import TITLES
-from tests.api.conftest import Api, key
+from api.wiring import ApiSettings
+from tests.api.conftest import OPERATOR, Api, client, key, no_temporal
 
 PATH = "/v1/products/ODD"
 
@@ -231,6 +234,18 @@ async def test_every_call_answers_unavailable_while_the_database_is_down(
         assert problem(answer) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"
     assert (await without_database.get("/health")).json() == {"status": "ok"}
+
+
+async def test_a_request_that_waits_for_a_locked_row_is_answered_in_time(api: Api) -> None:
+    await api.operator.put("/v1/products/LOCKED", json={"name": "Lamp"})
+    app = create_app(ApiSettings(request_seconds=0.3), api.engine, no_temporal)
+
+    async with client(app, OPERATOR) as hurried, api.engine.begin() as locker:
+        await locker.execute(text("SELECT 1 FROM products WHERE sku = 'LOCKED' FOR UPDATE"))
+        late = await hurried.put("/v1/products/LOCKED", json={"name": "Other"})
+
+    assert problem(late) == (503, "unavailable")
+    assert (await api.operator.get("/v1/products/LOCKED")).json()["name"] == "Lamp"
 
 
 async def test_the_document_names_every_body_parameter_and_problem(api: Api) -> None:
