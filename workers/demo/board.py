@@ -111,8 +111,11 @@ class _Board:
 
 
 async def _tell(console: Console, run: Run) -> None:
+    told = ""
     while True:
         counts = Counter(entry.stage for entry in run.entries)
         words = ", ".join(f"{counts[stage]} {stage}" for stage in Stage if counts[stage])
-        console.print(f"{run.seconds:5.0f} s  {words}", highlight=False)
+        if words != told:
+            console.print(f"{run.seconds:5.0f} s  {words}", highlight=False, soft_wrap=True)
+            told = words
         await asyncio.sleep(LINE_EVERY_SECONDS)
