@@ -312,6 +312,22 @@ class World:
         path = f"/v1/fulfillment-orders/{fulfillment_order}/{action}"
         return await self.ok("POST", path, body if body is not None else {}, who="node")
 
+    async def packs(self, number: str, units: int = 1) -> str:
+        """Accept, pick and pack an order's one line; gives the fulfillment order."""
+        id = str((await self.until_offered(number))[0]["id"])
+        await self.node(id, "accept")
+        await self.node(id, "pick", {"lines": [{"line": 1, "picked": units}]})
+        lines = [{"line": 1, "quantity": units}]
+        await self.node(id, "pack", {"parcels": [{"weight_g": 500, "lines": lines}]})
+        return id
+
+    async def sends(self, number: str, units: int = 1) -> str:
+        """Bring an order's one line to the carrier; gives the tracking number."""
+        id = await self.packs(number, units)
+        tracking_number = await self.until_labelled(number)
+        await self.node(id, "hand-over")
+        return tracking_number
+
     async def works_by_hand(self, *locations: str) -> None:
         """These locations get offers and do nothing by themselves."""
         for location in locations:
@@ -461,6 +477,18 @@ async def a_world(
         relaying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await relaying
+
+
+@asynccontextmanager
+async def a_shop(
+    database_url: str, temporal: Client, *, units: int = 10, **options: Any
+) -> AsyncIterator[World]:
+    """A world that sells a lamp, of which the warehouse in Lyon holds so many."""
+    async with a_world(database_url, temporal, **options) as world:
+        await world.sells("LAMP")
+        await world.has_place("wh-lyon")
+        await world.holds("LAMP", "wh-lyon", units)
+        yield world
 
 
 async def _let_in(engine: AsyncEngine) -> None:
