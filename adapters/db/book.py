@@ -86,7 +86,8 @@ class SqlBook(OrderBook):
                 async with self._locked(number, at, actor) as unit:
                     return await effect(unit)
             except IntegrityError as bug:
-                raise AssertionError(str(bug.orig)) from bug
+                # Its first line names the constraint; the next quotes the row, perhaps an address.
+                raise AssertionError(str(bug.orig).partition("\n")[0]) from None
             except OperationalError as fault:
                 state = getattr(fault.orig, "sqlstate", None)
                 if state not in _DEADLOCK_OR_SERIALIZATION or attempt == DEADLOCKS - 1:
