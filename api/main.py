@@ -1,20 +1,15 @@
 """The HTTP API: the application, and the process that serves it (`python -m api.main`)."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db.engine import connect
-from adapters.db.idempotency import sweep
 from api import (
     availability,
     channels,
@@ -37,8 +32,6 @@ from api.wiring import ApiSettings, TemporalClient
 from oms.places import postal_table
 from workers import logging, temporal
 from workers.settings import Settings, policy_of, settings
-
-log = structlog.get_logger()
 
 ROUTERS = (
     orders.router,
@@ -103,18 +96,6 @@ def api_settings(config: Settings) -> ApiSettings:
     )
 
 
-async def forget_old_keys(engine: AsyncEngine) -> None:
-    """Forget idempotency keys after their 30 days, once an hour, until cancelled."""
-    while True:
-        try:
-            async with engine.begin() as tx:
-                swept = await sweep(tx, datetime.now(UTC))
-            log.info("old_keys_forgotten", count=swept)
-        except SQLAlchemyError as fault:
-            log.warning("old_keys_kept", fault=type(fault).__name__)
-        await asyncio.sleep(3600)
-
-
 def main() -> None:
     """Serve until told to stop; requests at work are finished first."""
     config = settings()
@@ -127,9 +108,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        forgetting = asyncio.create_task(forget_old_keys(engine))
         yield
-        forgetting.cancel()
         await engine.dispose()
 
     app.router.lifespan_context = lifespan
