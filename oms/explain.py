@@ -20,6 +20,11 @@ from oms.orders import (
 from oms.ports import Message
 
 _A_PERSON_IS_CALLED = "the step is parked and a person is called"
+_RESULTS = {
+    "label": {"carrier": "", "tracking_number": ""},
+    **{kind: {"reference": ""} for kind in ("authorise", "capture", "void", "refund")},
+}
+"""What is told of a step that was done by hand."""
 
 
 class Action(Message):
@@ -99,7 +104,7 @@ def _on_the_process(order: Order) -> Iterator[Wait]:
         return
     for entry in order.entries:
         if entry.is_open and not _is_parked(order, entry.step):
-            yield _money(entry)
+            yield _money(order, entry)
     if _in_grace(order):
         yield Wait(
             waiting_for="the end of the grace window, in which the order may be changed freely",
@@ -138,11 +143,16 @@ def _placing(order: Order) -> Wait:
     )
 
 
-def _money(entry: PaymentEntry) -> Wait:
+def _money(order: Order, entry: PaymentEntry) -> Wait:
+    """What is captured or given back must be so before the authorisation ends by itself."""
+    ends = next((t.capture_before for t in order.tenders if t.tender == entry.tender), None)
+    until = ends if entry.kind in ("capture", "void") else None
+    again = "it is asked again under the same key"
     return Wait(
         waiting_for=f"the payment provider to settle {entry.step}",
         since=entry.at,
-        then="it is asked again under the same key",
+        until=until,
+        then=f"the authorisation ends; until then {again}" if until else again,
         last_error=entry.reason,
     )
 
@@ -231,7 +241,8 @@ def _packed(order: Order, each: FulfillmentOrder) -> Iterator[Wait]:
         yield Wait(
             waiting_for=f"the carrier's label for {shipment.id}",
             since=shipment.created_at,
-            then="the parcel can be handed over",
+            until=each.work_by,
+            then=f"{_A_PERSON_IS_CALLED}; with the label it can be handed over at any time",
         )
     if not unlabelled and not _is_parked(order, f"pick:{each.short_id}"):
         yield Wait(
@@ -287,9 +298,7 @@ def _node(each: FulfillmentOrder, action: str, **body: Any) -> Action:
 
 def _resolve(order: Order, step: str, action: str) -> Action:
     path = f"/v1/orders/{order.number}/resolve"
-    return Action(
-        action=action,
-        method="POST",
-        path=path,
-        body={"step": step, "action": action, "actor": "", "reason": ""},
-    )
+    body: dict[str, Any] = {"step": step, "action": action, "actor": "", "reason": ""}
+    if action == "done_manually" and (result := _RESULTS.get(step.partition(":")[0])):
+        body["result"] = result
+    return Action(action=action, method="POST", path=path, body=body)
