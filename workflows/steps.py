@@ -414,7 +414,7 @@ class Process:
             workflow.upsert_search_attributes(updates)
 
     def _details(self) -> str:
-        lines = [f"**{self._title}** · {self.agenda.stage}", ""]
+        lines = [f"**{self._title}** · {self.agenda.stage}"]
         lines.append(f"Waits for: {self.agenda.waiting or 'nothing'}")
         if self.agenda.wake_at is not None:
             lines.append(f"Looks again at: {self.agenda.wake_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -422,7 +422,7 @@ class Process:
             lines.append("Cancel in this UI does nothing here: send the update `cancel`.")
         for step, waiting in sorted(self._waiting.items()):
             parked = waiting.parked
-            lines += ["", f"### {step} needs a person", parked.error]
+            lines += [f"### {step} needs a person", parked.error]
             if parked.heals_at is not None:
                 lines.append(f"Tries again by itself at {parked.heals_at:%H:%M:%S} UTC.")
             lines.append(
@@ -430,7 +430,7 @@ class Process:
                 f' `{{"step": "{step}", "action": "{parked.actions[0]}", "actor": "your name",'
                 f' "reason": "why"}}`; actions: {", ".join(parked.actions)}.'
             )
-        return "\n".join(lines)
+        return "\n\n".join(lines)  # Markdown: a paragraph each
 
 
 def history_is_long() -> bool:
