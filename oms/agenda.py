@@ -125,7 +125,7 @@ def _order_due(order: Order, now: datetime) -> Iterator[Due]:
     for each in order.fulfillment_orders:
         if not fulfillment_ended(order, each):
             yield Due(do=SERVE, about=each.id, location=each.location)
-    if not order.has_open_units and not _money_open(order):
+    if not order.has_open_units and order.is_settled:
         yield Due(do=CLOSE)
 
 
@@ -154,14 +154,6 @@ def _may_route(order: Order, now: datetime) -> bool:
         return False
     already_routed = bool(order.fulfillment_orders)
     return already_routed or order.grace_until is None or order.grace_until <= now
-
-
-def _money_open(order: Order) -> bool:
-    return any(
-        entry.is_open
-        or (entry.status == "failed" and not entry.given_up and entry.kind != "authorization")
-        for entry in order.entries
-    )
 
 
 def _order_wakes(order: Order, now: datetime) -> datetime | None:

@@ -407,6 +407,15 @@ class Order(Stored):
         return any(line.open_units for line in self.lines)
 
     @property
+    def is_settled(self) -> bool:
+        """No payment is on its way, and none failed that a person has yet to decide about."""
+        return not any(
+            entry.is_open
+            or (entry.status == "failed" and not entry.given_up and entry.kind != "authorization")
+            for entry in self.entries
+        )
+
+    @property
     def is_paid_for(self) -> bool:
         """Nothing to pay, or an authorisation stands."""
         return self.tender is None or self.tender.authorized_minor > 0

@@ -11,14 +11,25 @@ from adapters.db.placing import refuse_order
 from adapters.db.routing import cancel_units, release_allocations, take_away
 from adapters.db.unit import OrderUnit
 from oms.decisions import Decision, Parked
-from oms.orders import FulfillmentOrder, PaymentEntry
+from oms.orders import FulfillmentOrder, ParkedStep, PaymentEntry
 from oms.policy import Policy
 from oms.ports import Approved, Declined, LabelBought
 
 
 async def park(unit: OrderUnit, parked: Parked, workflow_id: str) -> None:
     """Write that a step waits for a person. Parked again, it keeps its date."""
-    known = {each.step for each in unit.order.parked}
+    now = ParkedStep(
+        step=parked.step,
+        workflow_id=workflow_id,
+        since=unit.at,
+        heals_at=parked.heals_at,
+        error_code=parked.error_code,
+        last_error=parked.error,
+        actions=parked.actions,
+    )
+    known = next((each for each in unit.order.parked if each.step == parked.step), None)
+    if known is not None and now == known.model_copy(update={"since": now.since}):
+        return
     await unit.run(
         """
         INSERT INTO parked_steps (order_number, step, workflow_id, since, heals_at, error_code,
@@ -37,7 +48,7 @@ async def park(unit: OrderUnit, parked: Parked, workflow_id: str) -> None:
         error=parked.error,
         actions=list(parked.actions),
     )
-    if parked.step not in known:
+    if known is None:
         unit.tell(
             "attention.raised",
             f"{parked.step} needs attention: {parked.error}",

@@ -402,7 +402,7 @@ async def refuse_order(unit: OrderUnit, code: str, detail: str) -> None:
 async def close_order(unit: OrderUnit) -> None:
     """Give back what is left of the authorisation; once that is settled, end the order."""
     order = unit.order
-    if order.closed_at is not None or order.has_open_units:
+    if order.closed_at is not None or order.has_open_units or not order.is_settled:
         return
     if await void_rest(unit):
         await unit.flush("void_rest")
