@@ -391,10 +391,12 @@ async def serving(app: Any) -> AsyncIterator[str]:
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         await asyncio.sleep(0.005)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await task
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
 
 
 @asynccontextmanager
@@ -473,10 +475,12 @@ async def a_world(
             faults,
         )
         await world.ok("PUT", "/v1/channels/web", {"name": "Web"})
-        yield world
-        relaying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await relaying
+        try:
+            yield world
+        finally:
+            relaying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await relaying
 
 
 @asynccontextmanager
