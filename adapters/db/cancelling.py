@@ -143,7 +143,8 @@ async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) 
     await cancel_allocated(unit, chosen, f"{each.location} stopped")
     await unit.run(
         "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked,"
-        " picked = least(picked, quantity - cancel_asked), cancel_asked = 0"
+        " picked = CASE WHEN picked IS NOT NULL THEN least(picked, quantity - cancel_asked) END,"
+        " cancel_asked = 0"
         " WHERE fulfillment_order = :id",
         id=each.id,
     )
