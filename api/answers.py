@@ -17,11 +17,12 @@ from api.problems import PROBLEM_JSON, Problem
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to send, and perhaps to keep."""
+    """An answer to send. `kept`: it is stored under its idempotency key already."""
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    kept: bool = False
 
     def response(self, **more: str) -> Response:
         """The bytes to send; `more` are headers of this one response."""

@@ -4,6 +4,7 @@ A role that may never do it gets 403. The right role at somebody else's thing ge
 route that knows whose it is.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -11,10 +12,11 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.db.credentials import Credential, find_credential
+from adapters.db.credentials import Credential, find_credential, key_hash
 from api.problems import Problem
 
 MAX_KEY_LENGTH = 200
+REMEMBERED_SECONDS = 5.0
 
 # Documents the scheme; the header is read below, so that every failure is our own problem.
 _bearer = HTTPBearer(auto_error=False, description="An API key.")
@@ -29,6 +31,30 @@ def database(request: Request) -> AsyncEngine:
 Database = Annotated[AsyncEngine, Depends(database)]
 
 
+class KnownKeys:
+    """Remembers whose keys were shown in the last seconds, so that not every request asks.
+
+    A key that is revoked opens nothing after `REMEMBERED_SECONDS`. Wrong keys are not remembered.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, tuple[float, Credential]] = {}
+
+    async def find(self, db: AsyncEngine, key: str) -> Credential | None:
+        """Find whose key this is; none when it is unknown or revoked."""
+        now, hashed = time.monotonic(), key_hash(key)
+        until, known = self._until.get(hashed, (0.0, None))
+        if known is not None and now < until:
+            return known
+        async with db.connect() as tx:
+            found = await find_credential(tx, key)
+        if found is None:
+            self._until.pop(hashed, None)
+        else:
+            self._until[hashed] = (now + REMEMBERED_SECONDS, found)
+        return found
+
+
 async def caller(
     request: Request, db: Database, _: Annotated[object, Security(_bearer)]
 ) -> Credential:
@@ -38,10 +64,10 @@ async def caller(
         Problem: `unauthenticated`.
     """
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and 0 < len(key.strip()) <= MAX_KEY_LENGTH:
-        async with db.connect() as tx:
-            if found := await find_credential(tx, key.strip()):
-                return found
+    known: KnownKeys = request.app.state.known_keys
+    possible = scheme.lower() == "bearer" and 0 < len(key.strip()) <= MAX_KEY_LENGTH
+    if possible and (found := await known.find(db, key.strip())):
+        return found
     raise Problem(
         "unauthenticated",
         "Send `Authorization: Bearer <api key>`.",

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -63,7 +63,8 @@ class Once:
             return replay.response(**{"Idempotent-Replayed": "true"})
         try:
             answer = await work(claim)
-            await self._keep(claim, answer)
+            if not answer.kept:
+                await self._keep(claim, answer)
         except Problem as problem:
             answer = problem_answer(problem)
             if not _is_kept(problem):
@@ -79,9 +80,7 @@ class Once:
 
     async def _work_and_answer(self, work: InTransaction, claim: Claim) -> Answer:
         async with self.db.begin() as tx:
-            answer = await work(tx)
-            await claims.store_answer(tx, claim, _stored(answer))
-            return answer
+            return await keep_in(tx, claim, await work(tx))
 
     async def _claim(self) -> Claim | Answered:
         assert self.key is not None
@@ -103,12 +102,12 @@ class Once:
                 return found
 
     async def _keep(self, claim: Claim, answer: Answer) -> None:
-        """Store the answer, unless the transaction of the work did."""
+        """Store the answer of work that was no transaction of its own."""
         async with self.db.begin() as tx:
             try:
-                await claims.store_answer(tx, claim, _stored(answer))
+                await keep_in(tx, claim, answer)
             except ClaimLost:
-                # Answered already, or taken over by a repeat that gives the same answer.
+                # Taken over by a repeat, which gives the same answer.
                 return
 
     async def _give_up(self, claim: Claim) -> None:
@@ -163,8 +162,15 @@ def _is_kept(problem: Problem) -> bool:
     )
 
 
-def _stored(answer: Answer) -> Answered:
-    return Answered(answer.status, dict(answer.headers), answer.body)
+async def keep_in(tx: AsyncConnection, claim: Claim, answer: Answer) -> Answer:
+    """Store an answer in the transaction that holds the effect.
+
+    Raises:
+        ClaimLost: somebody took the claim over; roll back.
+    """
+    stored = Answered(answer.status, dict(answer.headers), answer.body)
+    await claims.store_answer(tx, claim, stored)
+    return replace(answer, kept=True)
 
 
 def _in_flight() -> Problem:

@@ -26,6 +26,7 @@ from api import (
     shipments,
     stock,
 )
+from api.auth import KnownKeys
 from api.deadline import Deadline
 from api.temporal import Connection
 from api.wiring import ApiSettings, TemporalClient
@@ -69,6 +70,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings, app.state.engine, app.state.temporal = settings, engine, temporal_client
+    app.state.known_keys = KnownKeys()
     app.add_middleware(Deadline, seconds=settings.request_seconds)
     for router in ROUTERS:
         app.include_router(router)

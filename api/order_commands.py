@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/orders/{number}", tags=["Orders"])
 
-PATIENCE = 15.0
+PATIENCE = 10.0
 """Seconds a command may take; its process decides in one transaction."""
 
 HoldReason = Literal[

@@ -24,7 +24,8 @@ from adapters.db.idempotency import Claim
 from adapters.db.placing import record_order
 from adapters.db.relaying import mark_started
 from adapters.db.unit import load_order
-from api.answers import Answer, answer
+from api.answers import Answer, answer, problem_answer
+from api.idempotency import keep_in
 from api.order_views import order_view
 from api.problems import Problem, not_found
 from api.wiring import ApiSettings, TemporalClient
@@ -57,18 +58,19 @@ class OrderPlacing:
         """Place an order, or finish one that an earlier process stored under the same key.
 
         Raises:
-            Problem: the order is not acceptable, or it was refused (then it has a number).
+            Problem: the order is not acceptable. One that was refused is an answer.
         """
-        number = claim.order_number
-        if number is None:
+        if claim.order_number is not None:
+            order = await self._read(claim.order_number)
+        else:
             self._check(request)
             recorded = await self._record(request, claim)
             if isinstance(recorded, Answer):
                 return recorded
-            number = recorded
-        structlog.contextvars.bind_contextvars(order=number)
-        await self._await_verdict(await self._read(number))
-        return _outcome(await self._read(number))
+            order = recorded
+        structlog.contextvars.bind_contextvars(order=order.number)
+        runs = await self._await_verdict(order)
+        return await self._conclude(order.number, claim, runs=runs)
 
     def _check(self, request: OrderRequest) -> None:
         if not self._who.reaches_channel(request.channel):
@@ -78,7 +80,7 @@ class OrderPlacing:
 
     # --- into the books ---
 
-    async def _record(self, request: OrderRequest, claim: Claim) -> str | Answer:
+    async def _record(self, request: OrderRequest, claim: Claim) -> Order | Answer:
         """Store the order under a new number; the existing one for a reference already taken."""
         for _ in range(DRAWS):
             number = number_from(secrets.randbelow(NUMBERS))
@@ -95,7 +97,7 @@ class OrderPlacing:
                     )
                     if stored:
                         await idempotency.attach_order(tx, claim, number)
-                        return number
+                        return await _load(tx, number)
             except IntegrityError:
                 continue  # the number is taken: draw another
             if existing := await self._existing(request):
@@ -126,16 +128,15 @@ class OrderPlacing:
 
     async def _read(self, number: str) -> Order:
         async with self._db.connect() as tx:
-            order = await load_order(tx, number)
-        assert order is not None, f"{number} is stored"
-        return order
+            return await _load(tx, number)
 
     # --- to its process ---
 
-    async def _await_verdict(self, order: Order) -> None:
+    async def _await_verdict(self, order: Order) -> bool:
         """Start the order's process and wait for its verdict, for as long as a channel may wait.
 
-        Whatever goes wrong here, the order stands: the answer is 202, and the relay starts it.
+        False: not known to run. The order stands all the same: the answer is 202, and the relay
+        starts it.
         """
         patience = self._settings.verdict_seconds
         try:
@@ -148,7 +149,15 @@ class OrderPlacing:
         except (RPCError, RuntimeError, WorkflowUpdateFailedError) as fault:
             log.warning("order_not_started", order=order.number, fault=type(fault).__name__)
         else:
-            await mark_started(self._db, order.number, datetime.now(UTC))
+            return True
+        return False
+
+    async def _conclude(self, number: str, claim: Claim, *, runs: bool) -> Answer:
+        """Answer with what became of the order, and keep the answer with it."""
+        async with self._db.begin() as tx:
+            if runs:
+                await mark_started(tx, number, datetime.now(UTC))
+            return await keep_in(tx, claim, _outcome(await _load(tx, number)))
 
     def _start(self, order: Order) -> StartOrder:
         return StartOrder(
@@ -161,6 +170,12 @@ class OrderPlacing:
             heal_seconds=self._settings.heal_seconds,
             payment_poll_seconds=self._settings.payment_poll_seconds,
         )
+
+
+async def _load(tx: AsyncConnection, number: str) -> Order:
+    order = await load_order(tx, number)
+    assert order is not None, f"{number} is stored"
+    return order
 
 
 async def _check_books(
@@ -214,7 +229,7 @@ def shown(order: Order, status: int) -> Answer:
 
 def _outcome(order: Order) -> Answer:
     if order.refusal_code is not None:
-        raise Problem(
+        refused = Problem(
             order.refusal_code,
             order.refusal_detail or "",
             errors=[
@@ -228,4 +243,5 @@ def _outcome(order: Order) -> Answer:
             ],
             number=order.number,
         )
+        return problem_answer(refused)
     return shown(order, 202 if order.status is OrderStatus.PENDING else 201)

@@ -27,7 +27,7 @@ class ApiSettings:
     webhook_secrets: Mapping[str, str] = field(default_factory=dict)
     postal_table: PostalTable = field(default_factory=postal_table)
     verdict_seconds: float = 5.0
-    request_seconds: float = 20.0
+    request_seconds: float = 25.0
     heal_seconds: float = 60
     payment_poll_seconds: float = 60
     policy: Policy = field(default_factory=Policy)

@@ -151,7 +151,8 @@ class Relay:
 
     async def _start(self, order: Unstarted, now: datetime) -> None:
         await start_order(self._client, StartOrder(**order._asdict(), **self._common))
-        await mark_started(self._engine, order.number, now)
+        async with self._engine.begin() as tx:
+            await mark_started(tx, order.number, now)
         log.info("order_started_late", order=order.number)
 
     async def _end_reservation(self, number: str, now: datetime) -> None:

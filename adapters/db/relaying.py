@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
 class Nudges(NamedTuple):
@@ -70,13 +70,12 @@ async def unstarted_orders(
         return [Unstarted(*row) for row in rows]
 
 
-async def mark_started(engine: AsyncEngine, number: str, at: datetime) -> None:
+async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> None:
     """Write that a run carries the order."""
-    async with engine.begin() as tx:
-        await tx.execute(
-            text("UPDATE orders SET started_at = :at WHERE number = :n AND started_at IS NULL"),
-            {"at": at, "n": number},
-        )
+    await tx.execute(
+        text("UPDATE orders SET started_at = :at WHERE number = :n AND started_at IS NULL"),
+        {"at": at, "n": number},
+    )
 
 
 async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int) -> list[str]:
