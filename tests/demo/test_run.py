@@ -81,7 +81,7 @@ class PretendOms:
         order = {
             "number": number, "reference": body["reference"], "channel": body["channel"],
             "status": "pending", "fulfillment_status": "unfulfilled", "refusal": None,
-            "step": 0, "token": token,
+            "step": 0, "version": 1, "token": token,
         }  # fmt: skip
         self.orders[number] = order
         if token == "tok_declined":
@@ -104,6 +104,7 @@ class PretendOms:
             return shown
         if order["status"] in ("pending", "open"):
             order["step"] += 1
+            order["version"] += 1
             order["status"], order["fulfillment_status"] = LIFE[order["step"]]
             if order["token"] == "tok_capture_fails" and order["step"] == 3:
                 self.parked.add(order["number"])
@@ -188,6 +189,28 @@ async def test_an_order_without_a_verdict_in_time_is_named(api: ApiClient) -> No
     ending = Ending(outcome, seconds=0.5, violations=[])
     assert not ending.is_good
     assert json.loads(ending.as_json())["without_verdict"] == ["N-1"]
+
+
+async def test_a_run_in_which_nothing_happens_any_more_is_given_up(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GIVE_UP_SECONDS", 0.3)
+
+    outcome = await Run(api, [an_order("r-1", "tok_stuck")], run="t").to_the_end(within=60)
+
+    assert [entry.reference for entry in outcome.unsettled] == ["r-1"]
+
+
+async def test_orders_wait_to_be_placed_until_those_before_them_have_shipped(
+    api: ApiClient, oms: PretendOms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MOST_UNDER_WAY", 3)
+    monkeypatch.setattr(runner, "GIVE_UP_SECONDS", 0.3)
+    stuck = [an_order(f"r-{i}", "tok_stuck") for i in range(50)]
+
+    await Run(api, stuck, run="t").to_the_end(within=60)
+
+    assert 3 <= len(oms.orders) < 3 + runner.AT_ONCE
 
 
 async def test_an_order_placed_by_an_earlier_run_is_watched_too(

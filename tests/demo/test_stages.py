@@ -12,6 +12,7 @@ def an_order(
 ) -> dict[str, Any]:
     return {
         "number": "N-1",
+        "version": 1,
         "status": status,
         "fulfillment_status": fulfillment,
         "refusal": {"code": refusal, "detail": ""} if refusal else None,

@@ -27,7 +27,7 @@ from workers.state import Running
 
 DEFAULT_ORDERS, DEFAULT_ORDERS_OF_DATA, DEFAULT_SEED = 60, 200, 7
 
-LEAST_SECONDS, SECONDS_AN_ORDER = 600, 3
+LEAST_SECONDS, SECONDS_AN_ORDER = 1800, 12
 """How long all orders together may take to reach their verdicts: the longer of the two."""
 
 TERMINATED = 128 + signal.SIGTERM

@@ -1,8 +1,9 @@
 """Place the orders, watch each to its verdict, and repair the one that parks on purpose."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from urllib.parse import quote
 
 from workers.api_client import ApiClient, ApiRefused, ApiUnreachable
@@ -10,12 +11,20 @@ from workers.demo.catalogue import Json
 from workers.demo.stages import CLOSED, Entry, Outcome, Stage, sum_up
 
 AT_ONCE = 8
+MOST_UNDER_WAY = 40
+"""Orders not shipped yet at any time. More would wait for each other on a small machine."""
+
 LOOK_EVERY_SECONDS = 1.0
+GIVE_UP_SECONDS = 300.0
+"""How long nothing at all may happen to any order. A parcel is scanned at least every minute."""
+
 PARKED_FOR_GOOD_SECONDS = 20.0
 """A parked step that can heal by itself tries several times within this."""
 
 FEW = 20
 """So many orders are read one by one; more are read by listing all open ones."""
+
+_BEFORE_SHIPPING = frozenset({Stage.PENDING, Stage.CONFIRMED, Stage.PICKING})
 
 REPAIR_ACTOR = "demo-operator"
 REPAIR_REASON = "the card was refused at capture, and the customer paid by bank transfer"
@@ -44,7 +53,7 @@ class Run:
         self._api, self._orders, self._run = api, orders, run
         self._repair, self._notice = repair, notice
         self.entries = [Entry(order["reference"], order["channel"]) for order in orders]
-        self.started = time.monotonic()
+        self.started = self._changed = time.monotonic()
         self.repaired: str | None = None
         """The number of the order that was repaired."""
 
@@ -59,17 +68,19 @@ class Run:
         return sum_up(self.entries, now=self.seconds, patience=PARKED_FOR_GOOD_SECONDS)
 
     async def to_the_end(self, *, within: float) -> Outcome:
-        """Place all orders and wait until each has its verdict, at most `within` seconds.
+        """Place all orders and wait until each has its verdict.
+
+        Gives up after `within` seconds, or when nothing has happened for `GIVE_UP_SECONDS`: the
+        outcome then names the orders that have no verdict.
 
         Raises:
             ApiRefused: the API refuses more than an order, for example the key.
         """
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within), asyncio.TaskGroup() as group:
-                group.create_task(self._place_all())
-                group.create_task(self._watch())
-        except TimeoutError:
-            pass  # The outcome names the orders that have no verdict.
+                placing = group.create_task(self._place_all())
+                await self._watch()
+                placing.cancel()
         return self.outcome
 
     async def _place_all(self) -> None:
@@ -77,11 +88,17 @@ class Run:
 
         async def till() -> None:
             for order, entry in waiting:
+                while self._under_way >= MOST_UNDER_WAY:
+                    await asyncio.sleep(LOOK_EVERY_SECONDS)
                 await self._place(order, entry)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(till())
+
+    @property
+    def _under_way(self) -> int:
+        return sum(entry.stage in _BEFORE_SHIPPING for entry in self.entries)
 
     async def _place(self, order: Json, entry: Entry) -> None:
         """Place one order; while the API is away, keep trying under the same key."""
@@ -94,7 +111,7 @@ class Run:
             except ApiRefused as refused:
                 return await self._take_refusal(entry, refused)
             else:
-                return entry.see(answer.body, now=self.seconds)
+                return self._see(entry, answer.body)
 
     async def _take_refusal(self, entry: Entry, refused: ApiRefused) -> None:
         if refused.problem_code == "reference_reused":
@@ -102,7 +119,7 @@ class Run:
             found = await self._api.get(
                 "/v1/orders", channel=entry.channel, reference=entry.reference
             )
-            return entry.see(found["data"][0], now=self.seconds)
+            return self._see(entry, found["data"][0])
         if refused.http_status != 422:
             raise refused  # the API has no verdict on the order: something is wrong with the run
         entry.number = refused.problem.get("number")
@@ -110,14 +127,14 @@ class Run:
         return None
 
     async def _watch(self) -> None:
-        while self.outcome.unsettled:
+        while self.outcome.unsettled and time.monotonic() - self._changed < GIVE_UP_SECONDS:
             began = time.monotonic()
             try:
                 await self._look()
             except ApiUnreachable as error:
                 self._notice(f"the API is away: {error}")
             # Looking must not slow down what is looked at.
-            await asyncio.sleep(max(LOOK_EVERY_SECONDS, 2 * (time.monotonic() - began)))
+            await asyncio.sleep(max(LOOK_EVERY_SECONDS, 4 * (time.monotonic() - began)))
 
     async def _look(self) -> None:
         watched = {
@@ -146,7 +163,9 @@ class Run:
             async for order in self._api.every("/v1/orders", status=status):
                 yield order
 
-    def _see(self, entry: Entry, order: Json, parked: set[str]) -> None:
+    def _see(self, entry: Entry, order: Json, parked: Container[str] = ()) -> None:
+        if order["version"] != entry.version:
+            self._changed = time.monotonic()
         entry.see(order, now=self.seconds, attention=order["number"] in parked)
 
     async def _repair_showpiece(self) -> None:

@@ -63,10 +63,11 @@ class Entry:
     stage: Stage = Stage.WAITING
     code: str | None = None
     since: float | None = None
+    version: int = 0
 
     def see(self, order: Mapping[str, Any], *, now: float, attention: bool = False) -> None:
         """Take over what the API shows."""
-        self.number = order["number"]
+        self.number, self.version = order["number"], order["version"]
         self.stage = stage_of(order, attention=attention)
         self.code = (order.get("refusal") or {}).get("code")
         if self.stage is not Stage.PARKED:
