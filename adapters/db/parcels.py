@@ -149,8 +149,14 @@ async def _move_parcel(unit: OrderUnit, shipment: Shipment, status: str) -> None
         return
     if status == "delivered":
         await write_delivered(unit, shipment)
-    elif status in TROUBLED_PARCEL_STATUSES or shipment.status in TROUBLED_PARCEL_STATUSES:
+    elif {status, shipment.status} & {*TROUBLED_PARCEL_STATUSES} or _is_parked(unit, shipment):
         unit.nudge_fulfillment(shipment.fulfillment_order, "the parcel is in trouble or out of it")
+
+
+def _is_parked(unit: OrderUnit, shipment: Shipment) -> bool:
+    """Whether a person was called to it, for whom news is news, be they ever so routine."""
+    steps = {f"parcel:{shipment.short_id}", f"poll:{shipment.short_id}"}
+    return any(each.step in steps for each in unit.order.parked)
 
 
 async def write_delivered(unit: OrderUnit, shipment: Shipment) -> None:

@@ -148,11 +148,20 @@ async def _decide_offer(
 
 
 async def write_offered(unit: OrderUnit, each: FulfillmentOrder, policy: Policy) -> None:
-    """The location has the offer; its time to answer runs."""
+    """The location has the offer; its time to answer runs.
+
+    What was withdrawn while the offer travelled is taken back from it.
+    """
     if each.offered_at is not None:
         return
     answer_by: datetime | None = unit.at + policy.node_answer if each.status == "open" else None
-    await unit.set_fulfillment(each.id, offered_at=unit.at, answer_by=answer_by)
+    withdrawn = each.status == "cancelled" and each.request != "rejected"
+    await unit.set_fulfillment(
+        each.id,
+        offered_at=unit.at,
+        answer_by=answer_by,
+        cancellation_seq=each.cancellation_seq + int(withdrawn),
+    )
     unit.tell(
         "fulfillment_order.requested",
         f"{each.id} offered to {each.location}",
@@ -175,6 +184,8 @@ async def _decide_pick(
 async def _decide_cancel(
     unit: OrderUnit, each: FulfillmentOrder, decision: Decision, policy: Policy
 ) -> None:
+    if decision.action != "retry":  # nobody goes on telling it
+        await unit.set_fulfillment(each.id, cancellation_asked=each.cancellation_seq)
     if each.cancellation != "requested":
         return
     if decision.action == "retry":
