@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
-from adapters.db import cancelling, money, parcels, parking, placing, routing
+from adapters.db import cancelling, money, nodes, parcels, parking, placing, routing
 from adapters.db.unit import OrderUnit, load_order, lock_order
 from oms.agenda import Agenda, fulfillment_agenda, order_agenda
 from oms.book import (
@@ -324,6 +324,11 @@ class SqlBook(OrderBook):
     async def expire(self, id: str, at: datetime) -> Agenda:
         async def expire(unit: OrderUnit, each: FulfillmentOrder) -> None:
             if each.status != "open" or each.answer_by is None or each.answer_by > at:
+                return
+            if await nodes.answer_is_waiting(unit, each):
+                # It answered in time, and we said that we have it: only its turn has not come.
+                later = at + nodes.ANSWER_APPLIED_WITHIN
+                await unit.set_fulfillment(each.id, answer_by=later)
                 return
             await routing.take_away(unit, each, request="expired", reason="no answer")
             unit.tell(

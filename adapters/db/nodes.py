@@ -8,6 +8,7 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from sqlalchemy import text
 
@@ -22,6 +23,9 @@ from oms.numbers import shipment_id
 from oms.orders import Allocation, FulfillmentLine, FulfillmentOrder
 from oms.policy import Policy
 from oms.ports import Message
+
+ANSWER_APPLIED_WITHIN = timedelta(seconds=5)
+"""How long a deadline gives way to an answer that is stored and not applied yet."""
 
 REJECT_REASONS = ("out_of_stock", "damaged", "capacity", "closed", "other")
 
@@ -51,6 +55,23 @@ def _unknown_line(each: FulfillmentOrder, lines: Sequence[int]) -> Refusal | Non
 
 
 # --- the answer to an offer -----------------------------------------------------------------
+
+
+async def answer_is_waiting(unit: OrderUnit, each: FulfillmentOrder) -> bool:
+    """Whether the location's answer is stored, acknowledged, and not applied yet.
+
+    After an outage of ours, or in a rush, the deadline may come before the answer's turn. An
+    answer that could not be applied for minutes counts no more: it never fitted.
+    """
+    found = await unit.tx.execute(
+        text(
+            "SELECT 1 FROM inbound_events WHERE outcome IS NULL AND party = 'nodes' AND tries < 10"
+            " AND body ->> 'fulfillment_order' = :id AND body ->> 'action' IN ('accept', 'reject')"
+            " LIMIT 1"
+        ),
+        {"id": each.id},
+    )
+    return found.first() is not None
 
 
 async def accept(unit: OrderUnit, each: FulfillmentOrder, policy: Policy) -> Refusal | None:

@@ -1,0 +1,102 @@
+"""A location that answered in time keeps its work, however late its answer is applied."""
+
+from datetime import timedelta
+
+import pytest
+
+from adapters.db.book import SqlBook
+from adapters.db.inbound import apply_waiting, store_inbound
+from adapters.db.placing import record_order
+from oms.numbers import number_from
+from oms.orders import FulfillmentOrder
+from oms.placing import OrderRequest, content_hash
+from oms.policy import Policy
+from oms.ports import Approved
+from tests.adapters.db.stockroom import NOW, Stockroom
+
+POLICY = Policy(
+    grace=timedelta(),
+    node_answer=timedelta(seconds=10),
+    reservation=timedelta(minutes=10),
+    pick=timedelta(minutes=30),
+    pickup=timedelta(hours=1),
+    silent=timedelta(hours=1),
+)
+NUMBER = number_from(1)
+PART = f"{NUMBER}-F1"
+AFTER = NOW + POLICY.node_answer
+
+ORDER = OrderRequest.model_validate(
+    {
+        "channel": "web",
+        "reference": "r-1",
+        "currency": "EUR",
+        "customer": {"id": "c-1"},
+        "lines": [{"sku": "LAMP", "quantity": 1, "unit_price_minor": 1999}],
+        "delivery": {"method": "home", "address": {"country": "FR"}},
+        "tenders": [
+            {"kind": "card", "provider": "simulator", "token": "tok_ok", "amount_minor": 1999}
+        ],
+    }
+)
+
+
+@pytest.fixture
+async def book(stockroom: Stockroom) -> SqlBook:
+    """The books of an order that is offered to its location, and not answered."""
+    await stockroom.holds("LAMP", "lyon", 5)
+    book = SqlBook(stockroom.db, POLICY)
+    async with stockroom.db.begin() as tx:
+        await record_order(
+            tx, NUMBER, ORDER, content_hash=content_hash(ORDER), place=("FR", 45.7, 4.8), at=NOW
+        )
+    await book.reserve(NUMBER, NOW)
+    key = f"{NUMBER}:authorize:1"
+    await book.begin_payment(key, NOW)
+    await book.settle_payment(key, Approved(provider_reference="p-1"), NOW, settled_by="call")
+    await book.confirm(NUMBER, NOW)
+    await book.route(NUMBER, NOW)
+    await book.offered(PART, NOW)
+    return book
+
+
+async def part(book: SqlBook) -> FulfillmentOrder:
+    return (await book.read(NUMBER)).fulfillment_order(PART)
+
+
+async def lyon_says(stockroom: Stockroom, action: str) -> None:
+    async with stockroom.db.begin() as tx:
+        await store_inbound(
+            tx,
+            party="nodes",
+            source="lyon",
+            event_id=f"e-{action}",
+            body={"fulfillment_order": PART, "action": action, "body": {}},
+            now=NOW,
+        )
+
+
+async def test_an_answer_that_waits_its_turn_keeps_the_work(
+    book: SqlBook, stockroom: Stockroom
+) -> None:
+    await lyon_says(stockroom, "accept")
+
+    await book.expire(PART, AFTER)
+    assert (await part(book)).status == "open"
+
+    await apply_waiting(stockroom.db, book, AFTER, most=10)
+    assert (await part(book)).status == "in_progress"
+
+
+async def test_a_location_that_said_nothing_loses_the_work(book: SqlBook) -> None:
+    await book.expire(PART, AFTER)
+
+    assert (await part(book)).request == "expired"
+
+
+async def test_only_an_answer_holds_the_deadline_off(book: SqlBook, stockroom: Stockroom) -> None:
+    await lyon_says(stockroom, "pick")
+
+    await book.expire(PART, AFTER)
+
+    assert (await part(book)).request == "expired"
