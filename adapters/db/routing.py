@@ -362,11 +362,20 @@ async def cancel_units(unit: OrderUnit, counts: dict[int, int], bucket: str, why
 
 
 async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | None) -> int:
-    """Plan all backordered units again on today's stock. Returns how many found a place."""
+    """Plan all backordered units again on today's stock. Returns how many found a place.
+
+    `only`: that place, even if it turned them down before; else places that did are left out.
+    """
     order = unit.order
     waiting = [each for each in order.reservations if each.kind == "backorder"]
+    refused = await _refused_places(unit) if only is None else {}
     demands = [
-        Demand(line=line, sku=sku, quantity=sum(r.quantity for r in waiting if r.line == line))
+        Demand(
+            line=line,
+            sku=sku,
+            quantity=sum(r.quantity for r in waiting if r.line == line),
+            not_from=frozenset(refused.get(line, ())),
+        )
         for line, sku in sorted({(r.line, r.sku) for r in waiting})
     ]
     for _ in range(RACES):
