@@ -254,10 +254,7 @@ async def read_part(db: Database, id: str, who: Credential) -> tuple[Order, Fulf
     Raises:
         Problem: `not_found`, also for another location's.
     """
-    try:
-        number = order_of(id)
-    except ValueError:
-        raise not_found() from None
+    number = order_number_of(id)
     async with db.connect() as tx:
         order = await load_order(tx, number)
     parts = order.fulfillment_orders if order else ()
@@ -265,6 +262,18 @@ async def read_part(db: Database, id: str, who: Credential) -> tuple[Order, Fulf
     if order is None or found is None or not who.reaches_location(found.location):
         raise not_found()
     return order, found
+
+
+def order_number_of(part: str) -> str:
+    """The number of the order that a part belongs to.
+
+    Raises:
+        Problem: `not_found`: it is no part of any order.
+    """
+    try:
+        return order_of(part)
+    except ValueError:
+        raise not_found() from None
 
 
 async def _parts(tx: AsyncConnection, ids: list[str]) -> dict[str, FulfillmentOrderView]:

@@ -7,10 +7,9 @@ from adapters.db.parcels import label_request
 from adapters.db.unit import load_order
 from adapters.labels import Label, as_pdf, as_zpl
 from api.auth import Database, NodeOrOperator
-from api.fulfillment_orders import read_part
+from api.fulfillment_orders import order_number_of
 from api.ids import PathId
 from api.problems import not_found
-from oms.numbers import order_of
 
 router = APIRouter(prefix="/v1/shipments", tags=["Nodes"])
 
@@ -28,24 +27,25 @@ async def get_label_zpl(who: NodeOrOperator, id: PathId, db: Database) -> Respon
 
 
 async def _label(db: Database, id: str, who: Credential) -> Label:
-    try:
-        number = order_of(id)
-    except ValueError:
-        raise not_found() from None
+    number = order_number_of(id)
     async with db.connect() as tx:
         order = await load_order(tx, number)
         parcels = order.shipments if order else ()
-        found = next((parcel for parcel in parcels if parcel.id == id), None)
-        if found is None or found.tracking_number is None or found.carrier is None:
+        parcel = next((each for each in parcels if each.id == id), None)
+        if order is None or parcel is None:
             raise not_found()
-        await read_part(db, found.fulfillment_order, who)
+        location = order.fulfillment_order(parcel.fulfillment_order).location
+        if not who.reaches_location(location):
+            raise not_found()
+        if parcel.tracking_number is None or parcel.carrier is None:
+            raise not_found()
         asked = await label_request(tx, id)
     return Label(
-        carrier=found.carrier,
-        tracking_number=found.tracking_number,
+        carrier=parcel.carrier,
+        tracking_number=parcel.tracking_number,
         order_number=number,
         shipment=id,
-        weight_g=found.weight_g,
+        weight_g=parcel.weight_g,
         sender=asked.sender,
         recipient=asked.recipient,
     )

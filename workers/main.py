@@ -91,7 +91,7 @@ def make_worker(
 
 async def run(config: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
-    engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=20)
+    engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=40)
     outside = Http(config.simulator_url, timeout=timedelta(seconds=config.provider_timeout_seconds))
     book = SqlBook(engine, policy_of(config))
     client = await connect()

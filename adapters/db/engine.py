@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
-def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
+def connect(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Open a pool. `url` is `postgresql+psycopg://…`; connections are checked before use.
 
     Every statement ends after 30 s and every idle transaction after 60 s, so that a stuck
@@ -12,9 +12,10 @@ def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=pool_size,
-        max_overflow=pool_size,
+        # A burst waits for its turn: opening connections and closing them again costs more.
+        max_overflow=0,
         pool_pre_ping=True,
-        pool_timeout=10,
+        pool_timeout=20,
         # The parameters hold names and addresses; they must not reach a log by way of an error.
         hide_parameters=True,
         connect_args={

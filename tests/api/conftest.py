@@ -54,6 +54,7 @@ class Api:
     other_channel: httpx.AsyncClient
     other_node: httpx.AsyncClient
     anonymous: httpx.AsyncClient
+    has_shop: bool = False
 
     async def has(self, sku: str = "LAMP-01", location: str = "wh-paris", units: int = 10) -> None:
         """See to it that a place holds units of an article."""

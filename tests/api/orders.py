@@ -43,10 +43,13 @@ def an_order(lamps: int = 2, **changes: Any) -> dict[str, Any]:
     }
 
 
-async def a_shop(api: Api, units: int = 1000) -> None:
-    """A channel, an article, a warehouse with stock, and a store."""
+async def a_shop(api: Api) -> None:
+    """A channel, an article, a warehouse with plenty of stock, and a store; made once a file."""
+    if api.has_shop:
+        return
+    api.has_shop = True
     await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
-    await api.has(units=units)
+    await api.has(units=100_000)
     store = {
         "name": "Lyon",
         "kind": "store",

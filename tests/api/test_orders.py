@@ -290,6 +290,7 @@ async def test_a_channel_orders_for_itself_only_and_a_closed_one_not_at_all(api:
     unknown = await api.operator.post("/v1/orders", json=an_order(channel="nowhere"), headers=key())
     await api.operator.put("/v1/channels/web-fr", json={"name": "Web", "active": False})
     closed = await place(api)
+    await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
 
     assert (elsewhere.status_code, node.status_code) == (404, 403)
     assert (unknown.status_code, unknown.json()["code"]) == (422, "channel_unknown")
