@@ -425,12 +425,15 @@ class Process:
             lines += [f"### {step} needs a person", parked.error]
             if parked.heals_at is not None:
                 lines.append(f"Tries again by itself at {parked.heals_at:%H:%M:%S} UTC.")
-            lines.append(
-                "Send the update `resolve_step` with"
-                f' `{{"step": "{step}", "action": "{parked.actions[0]}", "actor": "your name",'
-                f' "reason": "why"}}`; actions: {", ".join(parked.actions)}.'
-            )
-        return "\n\n".join(lines)  # Markdown: a paragraph each
+            lines += [
+                "Send the update `resolve_step` with",
+                f'`{{"step": "{step}", "action": "{parked.actions[0]}",'
+                ' "actor": "your name", "reason": "why"}`',
+                f"Actions: {', '.join(parked.actions)}.",
+            ]
+        # The UI cuts the last line off: let it be one that says nothing new.
+        lines.append(f"`oms order explain {self._number}` tells more.")
+        return "  \n".join(lines)  # Markdown: a line each
 
 
 def history_is_long() -> bool:
