@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from rich.console import Console
 from adapters.http import Http
 from workers.api_client import ApiClient, ApiRefused
 from workers.demo import loader, runner
-from workers.demo.board import board_view, outcome_view
+from workers.demo.board import board_view, loading, outcome_view, watching
 from workers.demo.catalogue import Catalogue, StockRow
 from workers.demo.closing import Ending
 from workers.demo.loader import load
@@ -302,6 +303,30 @@ async def test_the_board_and_the_outcome_can_be_read(api: ApiClient) -> None:
 
     for words in ("2 orders", "delivered", "1 payment_declined", "2 verdicts, 2 a minute"):
         assert words in shown.get()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_run_is_watched_in_a_terminal_and_in_a_log(api: ApiClient, terminal: bool) -> None:
+    told = StringIO()
+    console = Console(file=told, force_terminal=terminal, width=80)
+    run = Run(api, [an_order("r-1"), an_order("r-2", "tok_declined")], run="t")
+
+    async with watching(console, run):
+        await run.to_the_end(within=20)
+
+    assert "2 orders" in told.getvalue()
+    assert "delivered" in told.getvalue()
+
+
+async def test_loading_is_shown(api: ApiClient) -> None:
+    told = StringIO()
+    retailer = Catalogue(channels={"c": "C"}, locations={}, products={}, stock=(), orders=())
+
+    with loading(Console(file=told, width=80)) as report:
+        await load(api, retailer, run="t", report=report)
+
+    assert "channels" in told.getvalue()
+    assert "1/1" in told.getvalue()
 
 
 def test_books_that_disagree_end_badly(api: ApiClient) -> None:
