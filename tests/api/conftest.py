@@ -1,7 +1,7 @@
 """The API over a real PostgreSQL, called without a network between."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -54,7 +54,7 @@ class Api:
     other_channel: httpx.AsyncClient
     other_node: httpx.AsyncClient
     anonymous: httpx.AsyncClient
-    has_shop: bool = False
+    has_shop: bool = field(default=False, init=False)
 
     async def has(self, sku: str = "LAMP-01", location: str = "wh-paris", units: int = 10) -> None:
         """See to it that a place holds units of an article."""
