@@ -47,7 +47,7 @@ def order_view(order: Json) -> RenderableType:
 
 def timeline_view(events: Sequence[Json], *, title: str = "Timeline") -> RenderableType:
     """Show what happened to an order, oldest first, each with the time since the first."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("after", justify="right", style="dim", no_wrap=True)
     table.add_column("who", style="dim", no_wrap=True)
     table.add_column("what happened")
@@ -56,7 +56,7 @@ def timeline_view(events: Sequence[Json], *, title: str = "Timeline") -> Rendera
         since = _time(event["at"]) - first if first else timedelta()
         style = _KINDS.get(event["kind"].partition(".")[0], "")
         table.add_row(_span(since), event["actor"], Text(event["summary"], style))
-    return table
+    return Group(Text(title, "bold"), table)
 
 
 def explain_view(number: str, waits: Sequence[Json]) -> RenderableType:

@@ -1,7 +1,6 @@
-"""A run against a pretended API, which moves each order one step each time it is looked at."""
+"""A run against a pretended API."""
 
 import json
-from collections import Counter
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from adapters.http import Http
+from tests.demo.pretend import PretendOms
 from workers.api_client import ApiClient, ApiRefused
 from workers.demo import loader, runner
 from workers.demo.board import board_view, loading, outcome_view, watching
@@ -21,95 +21,6 @@ from workers.demo.runner import Run
 from workers.demo.stages import Stage
 
 Json = dict[str, Any]
-
-LIFE = (
-    ("pending", "unfulfilled"),
-    ("open", "unfulfilled"),
-    ("open", "in_progress"),
-    ("open", "fulfilled"),
-    ("completed", "delivered"),
-)
-
-
-class PretendOms:
-    """An order system with no other customers, and a provider that knows magic tokens."""
-
-    def __init__(self) -> None:
-        self.put: Counter[str] = Counter()
-        self.stock: dict[tuple[str, str], int] = {}
-        self.orders: dict[str, Json] = {}
-        self.parked: set[str] = set()
-        self.resolved: list[Json] = []
-        self.away = 0
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if self.away:
-            self.away -= 1
-            return httpx.Response(503, json={"code": "unavailable"})
-        parts = request.url.path.removeprefix("/v1/").split("/")
-        body = json.loads(request.content) if request.content else {}
-        match request.method, *parts:
-            case "PUT", kind, _:
-                self.put[kind] += 1
-                return httpx.Response(201, json=body)
-            case "POST", "stock", "adjustments":
-                return self._count(body)
-            case "POST", "orders":
-                return self._place(body)
-            case "POST", "orders", number, "resolve":
-                self.resolved.append(body | {"number": number})
-                self.parked.discard(number)
-                return httpx.Response(200, json=self.orders[number])
-            case "GET", "orders":
-                return self._list(request.url.params)
-            case "GET", "orders", number:
-                return httpx.Response(200, json=self._step(self.orders[number]))
-            case "GET", "orders", _, "explain":
-                waits = [{"step": None}, {"step": "capture:1"}]
-                return httpx.Response(200, json={"data": waits})
-        return httpx.Response(404, json={"code": "not_found"})
-
-    def _count(self, body: Json) -> httpx.Response:
-        for row in body["adjustments"]:
-            self.stock[row["sku"], row["location"]] = row["set"]
-        return httpx.Response(200, json={"data": []})
-
-    def _place(self, body: Json) -> httpx.Response:
-        token = body["tenders"][0]["token"]
-        if body["reference"] in {order["reference"] for order in self.orders.values()}:
-            return httpx.Response(409, json={"code": "reference_reused"})
-        number = f"N-{len(self.orders)}"
-        order = {
-            "number": number, "reference": body["reference"], "channel": body["channel"],
-            "status": "pending", "fulfillment_status": "unfulfilled", "refusal": None,
-            "step": 0, "version": 1, "token": token,
-        }  # fmt: skip
-        self.orders[number] = order
-        if token == "tok_declined":
-            order |= {"status": "cancelled", "refusal": {"code": "payment_declined"}}
-            return httpx.Response(422, json={"code": "payment_declined", "number": number})
-        return httpx.Response(202, json=order)
-
-    def _list(self, params: httpx.QueryParams) -> httpx.Response:
-        if "attention" in params:
-            found = [self.orders[number] for number in sorted(self.parked)]
-        elif "reference" in params:
-            found = [o for o in self.orders.values() if o["reference"] == params["reference"]]
-        else:
-            found = [o for o in self.orders.values() if o["status"] == params["status"]]
-        return httpx.Response(200, json={"data": list(map(self._step, found)), "next_cursor": None})
-
-    def _step(self, order: Json) -> Json:
-        shown = dict(order)
-        if order["token"] == "tok_stuck" or order["number"] in self.parked:
-            return shown
-        if order["status"] in ("pending", "open"):
-            order["step"] += 1
-            order["version"] += 1
-            order["status"], order["fulfillment_status"] = LIFE[order["step"]]
-            if order["token"] == "tok_capture_fails" and order["step"] == 3:
-                self.parked.add(order["number"])
-        return shown
 
 
 def an_order(reference: str, token: str = "tok_ok") -> Json:
