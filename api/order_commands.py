@@ -17,6 +17,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.db.book import SqlBook
@@ -34,6 +35,7 @@ from api.problems import Problem, refused, unavailable
 from api.wiring import SettingsOfApi, Temporal
 from oms.book import CancelUnits, Command, PlaceHold, ReleaseHold, Reroute
 from oms.cancelling import cancelled_lines
+from oms.decisions import missing_result
 from oms.fields import MAX_LINES, Flaw, Id, Quantity, Text, Wire, Words
 from oms.numbers import order_workflow_id
 from oms.orders import Order
@@ -51,6 +53,10 @@ from workflows.messages import (
 log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/orders/{number}", tags=["Orders"])
+
+_LOST = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.ABORTED)
+"""The process was interrupted by other news, or ended, with the update in hand. The same id again
+finds what became of it."""
 
 PATIENCE = 10.0
 """Seconds a command may take; its process decides in one transaction."""
@@ -123,6 +129,8 @@ class OrderCommand:
     ) -> None:
         self.number, self.once, self.if_version = number, once, if_version
         self._db, self._temporal, self._settings = db, temporal, settings
+        self.sent_again = False
+        """Whether an update was lost on its way: then its effect may be older than its answer."""
 
     async def carry_out(self, update: str, request: Message, instead: Command) -> Answer:
         """Ask the order's process; where none runs, decide in the books (`instead`).
@@ -156,10 +164,19 @@ class OrderCommand:
         try:
             async with asyncio.timeout(PATIENCE):
                 client = await self._temporal()
-                told: Answer = await client.get_workflow_handle(workflow_id).execute_update(
-                    update, request, id=self._id, result_type=Answer
-                )
-                return told
+                handle = client.get_workflow_handle(workflow_id)
+                while True:
+                    try:
+                        told: Answer = await handle.execute_update(
+                            update, request, id=self._id, result_type=Answer
+                        )
+                    except RPCError as fault:
+                        if fault.status not in _LOST:
+                            raise
+                        self.sent_again = True
+                        await asyncio.sleep(0.1)
+                    else:
+                        return told
         except RPCError as fault:
             if fault.status is RPCStatusCode.NOT_FOUND:
                 return None
@@ -167,6 +184,15 @@ class OrderCommand:
         # RuntimeError: nobody answers at Temporal's address (the SDK's own).
         except (TimeoutError, RuntimeError, WorkflowUpdateRPCTimeoutOrCancelledError) as fault:
             raise unavailable("The order's process") from fault
+
+    async def was_carried_out(self) -> bool:
+        """Whether the books know this very command, though its answer was lost."""
+        async with self._db.connect() as tx:
+            found = await tx.execute(
+                text("SELECT 1 FROM commands WHERE order_number = :n AND id = :id"),
+                {"n": self.number, "id": self._id},
+            )
+            return found.first() is not None
 
     async def read(self) -> Order:
         """The order as it is now."""
@@ -304,27 +330,42 @@ async def resolve_step(
     if flaws := list(odd_values(body.result, "/result")):
         raise invalid(flaws[:100])
 
+    request = ResolveRequest(**body.model_dump())
+    if lacks := missing_result(request.decision):
+        raise invalid([Flaw(pointer="/result", code="missing", detail=lacks)])
+
     async def work(_: Claim) -> HttpAnswer:
-        order = await command.read()
-        parked = next((each for each in order.parked if each.step == body.step), None)
-        if command.if_version not in (None, order.version):
-            raise version_conflict()
-        if parked is None:
-            raise _not_parked(body.step)
-        if body.action not in parked.actions:
-            raise _not_offered(body.step, body.action, parked.actions)
-        request = ResolveRequest(**body.model_dump())
-        try:
-            told = await command.update(parked.workflow_id, "resolve_step", request)
-        except WorkflowUpdateFailedError as fault:
-            # Somebody else settled it between our look and the process's.
-            log.info("resolve_refused", order=order.number, fault=type(fault.cause).__name__)
-            raise _not_parked(body.step) from fault
-        if told is None:
-            raise _not_parked(body.step)
+        if not await command.was_carried_out():
+            await _settle(command, request)
         return shown(await command.read(), 200)
 
     return await command.once.around(work)
+
+
+async def _settle(command: OrderCommand, request: ResolveRequest) -> None:
+    """Bring a decision to the process whose step is parked.
+
+    Raises:
+        Problem: it is not parked (any more), does not offer this, or the books could not do it.
+    """
+    order = await command.read()
+    parked = next((each for each in order.parked if each.step == request.step), None)
+    if command.if_version not in (None, order.version):
+        raise version_conflict()
+    if parked is None:
+        raise _not_parked(request.step)
+    if request.action not in parked.actions:
+        raise _not_offered(request.step, request.action, parked.actions)
+    try:
+        told = await command.update(parked.workflow_id, "resolve_step", request)
+    except WorkflowUpdateFailedError as fault:
+        cause = fault.cause
+        log.info("resolve_refused", order=order.number, fault=getattr(cause, "type", None))
+        if isinstance(cause, ApplicationError) and cause.type == "not_applied":
+            raise Problem("invalid_state", cause.message) from fault
+        told = None  # somebody settled it between our look and the process's
+    if told is None and not command.sent_again and not await command.was_carried_out():
+        raise _not_parked(request.step)
 
 
 async def _hold(command: OrderCommand, id: str) -> HoldView:
