@@ -170,7 +170,10 @@ class Process:
             self.agenda = agenda
 
     def _start_due(self) -> None:
+        busy = {_step_of(due) for due, _ in self._running.values()}
         for due in self.agenda.due:
+            if due.do == ATTEND and due.name not in self._running and due.step in busy:
+                continue  # the other ends first: its end would strike this one out
             if due.name not in self._running and due.name not in self._once:
                 barren = self._begun_at.get(due.name) == self.agenda.version
                 self._begun_at[due.name] = self.agenda.version
