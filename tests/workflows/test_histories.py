@@ -1,0 +1,55 @@
+"""Runs of yesterday go on under the code of today."""
+
+import json
+from pathlib import Path
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from tests.histories.recording import FOLDER, IN_GRACE, ROUTED, names_this_machine
+from workers.main import WORKFLOWS
+from workers.sandbox import workflow_runner
+from workflows import steps
+
+RECORDS = sorted(FOLDER.glob("*.json"))
+
+
+async def replay(record: Path) -> None:
+    told = json.loads(record.read_text())
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
+        data_converter=pydantic_data_converter,
+    )
+    await replayer.replay_workflow(WorkflowHistory.from_json(told["workflow_id"], told["history"]))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name.removesuffix(".json"))
+async def test_a_recorded_run_goes_on_as_it_began(record: Path) -> None:
+    await replay(record)
+
+
+def test_every_kind_of_end_and_of_wait_is_recorded_and_tells_no_machine() -> None:
+    recorded = {record.name.split(".")[0] for record in RECORDS}
+
+    assert recorded == {scenario.__name__ for scenario in (*IN_GRACE, *ROUTED)}
+    assert not [record.name for record in RECORDS if names_this_machine(record.read_text())]
+
+
+async def test_a_change_that_forgets_a_step_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps.Process, "_upsert", lambda *_: None)
+
+    with pytest.raises(workflow.NondeterminismError):
+        await replay(FOLDER / "delivered.order.json")
+
+
+async def test_a_change_that_makes_a_call_otherwise_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "outside", steps.in_books)
+
+    with pytest.raises(workflow.NondeterminismError):
+        await replay(FOLDER / "offered.F1.json")
