@@ -36,6 +36,10 @@ SQL_RETRIES = RetryPolicy(
 )
 """Effects in our own books: without the database nothing can go on, so they wait for it."""
 
+LONGEST_CALL = timedelta(seconds=30)
+"""A look-up and a call, each with the time a provider is given, and our own books around them. So
+long also waits what a worker was killed with; the key makes the second try harmless."""
+
 LONGEST_HEAL = timedelta(hours=1)
 NEEDS_A_PERSON = "needs_a_person"
 NO_PROGRESS = "no_progress"
@@ -77,7 +81,7 @@ async def outside(call: Callable[..., Awaitable[_T]], argument: Any, summary: st
     return await workflow.execute_activity_method(
         call,
         argument,
-        start_to_close_timeout=timedelta(seconds=60),
+        start_to_close_timeout=LONGEST_CALL,
         retry_policy=FAST_RETRIES,
         summary=summary,
     )
