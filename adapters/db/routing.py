@@ -194,7 +194,8 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
         cancellation_seq=each.cancellation_seq + int(must_tell),
     )
     await unit.run(
-        "UPDATE fulfillment_lines SET quantity = 0, picked = NULL, cancel_asked = 0"
+        "UPDATE fulfillment_lines SET quantity = 0, cancel_asked = 0,"
+        " picked = CASE WHEN picked IS NOT NULL THEN 0 END"
         " WHERE fulfillment_order = :id",
         id=each.id,
     )
