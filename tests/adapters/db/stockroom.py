@@ -61,6 +61,9 @@ class Stockroom:
             f"received:{sku}:{location}", StockChange(sku=sku, location=location, on_hand=on_hand)
         )
 
+    async def counts(self, key: str, sku: str, location: str, *, off_by: int) -> None:
+        await self.change(key, StockChange(sku=sku, location=location, on_hand=off_by))
+
     async def keeps(
         self, sku: str, location: str, *, safety_stock: int = 0, backorder_limit: int = 0
     ) -> None:
