@@ -4,10 +4,11 @@ Work that is one SQL transaction keeps its answer in that transaction, so there 
 which the effect is there and the answer is not. Longer work is repeatable under keys of its own.
 """
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -73,6 +74,10 @@ class Once:
             await self._keep(claim, answer)
         except ClaimLost:
             raise _in_flight() from None
+        except asyncio.CancelledError:
+            # Out of time. Whatever held us up may hold this up too, so nobody waits for it.
+            _let_go(self._give_up(claim))
+            raise
         except Exception:
             await self._give_up(claim)
             raise
@@ -123,6 +128,16 @@ class Once:
         document = json.dumps(self.request.state.json, sort_keys=True, separators=(",", ":"))
         asked = "\n".join((self.method, self.path, document))
         return hashlib.sha256(asked.encode()).digest()
+
+
+_letting_go: set[asyncio.Task[None]] = set()
+
+
+def _let_go(work: Coroutine[None, None, None]) -> None:
+    """Run on beside; the loop itself keeps no hold of its tasks."""
+    task = asyncio.create_task(work)
+    _letting_go.add(task)
+    task.add_done_callback(_letting_go.discard)
 
 
 def _key(request: Request) -> str | None:

@@ -9,7 +9,9 @@ from sqlalchemy import text
 
 from adapters.db import idempotency as claims
 from adapters.db.idempotency import Answered, Claim, ClaimLost, InFlight
-from tests.api.conftest import Api, key
+from api.main import create_app
+from api.wiring import ApiSettings
+from tests.api.conftest import OPERATOR, Api, client, key, no_temporal
 
 HASH = b"\x01" * 32
 
@@ -154,6 +156,26 @@ async def test_a_request_cut_off_in_the_middle_leaves_no_effect_and_can_be_made_
     again = await api.operator.post("/v1/stock/adjustments", json=more("CUT"), headers=same)
     assert again.status_code == 200
     assert await units(api, "CUT") == 1
+
+
+async def test_a_request_that_ran_out_of_time_leaves_its_key_free(api: Api) -> None:
+    await api.has("SLOW", units=1)
+    app = create_app(ApiSettings(request_seconds=0.3), api.engine, no_temporal)
+    same = key()
+    body = more("SLOW")
+
+    async with client(app, OPERATOR) as hurried, api.engine.begin() as locker:
+        await locker.execute(text("SELECT 1 FROM stock_levels WHERE sku = 'SLOW' FOR UPDATE"))
+        late = await hurried.post("/v1/stock/adjustments", json=body, headers=same)
+    async with asyncio.timeout(10):
+        while (
+            again := await api.operator.post("/v1/stock/adjustments", json=body, headers=same)
+        ).status_code == 409:
+            await asyncio.sleep(0.05)
+
+    assert (late.status_code, late.json()["code"]) == (503, "unavailable")
+    assert again.status_code == 200
+    assert await units(api, "SLOW") == 2
 
 
 async def claim(api: Api, name: str, at: datetime) -> object:
