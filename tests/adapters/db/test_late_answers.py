@@ -1,6 +1,7 @@
 """A location that answered in time keeps its work, however late its answer is applied."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -64,14 +65,14 @@ async def part(book: SqlBook) -> FulfillmentOrder:
     return (await book.read(NUMBER)).fulfillment_order(PART)
 
 
-async def lyon_says(stockroom: Stockroom, action: str) -> None:
+async def lyon_says(stockroom: Stockroom, action: str, body: dict[str, Any] | None = None) -> None:
     async with stockroom.db.begin() as tx:
         await store_inbound(
             tx,
             party="nodes",
             source="lyon",
             event_id=f"e-{action}",
-            body={"fulfillment_order": PART, "action": action, "body": {}},
+            body={"fulfillment_order": PART, "action": action, "body": body or {}},
             now=NOW,
         )
 
@@ -100,3 +101,19 @@ async def test_only_an_answer_holds_the_deadline_off(book: SqlBook, stockroom: S
     await book.expire(PART, AFTER)
 
     assert (await part(book)).request == "expired"
+
+
+async def test_a_rush_of_news_keeps_its_order_within_one_part(
+    book: SqlBook, stockroom: Stockroom
+) -> None:
+    await lyon_says(stockroom, "accept")
+    for action in ("pick", "pack"):
+        lines = [{"line": 1, "picked": 1, "quantity": 1}]
+        await lyon_says(
+            stockroom, action, {"lines": lines, "parcels": [{"weight_g": 500, "lines": lines}]}
+        )
+
+    looked_at = await apply_waiting(stockroom.db, book, NOW, most=10)
+
+    assert looked_at == 3
+    assert [parcel.lines[0].quantity for parcel in (await book.read(NUMBER)).shipments] == [1]
