@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         ResolveRequest,
     )
     from workflows.search import LOCATION, ORDER, STAGE
-    from workflows.steps import LONGEST_HEAL, Process, in_books, outside
+    from workflows.steps import DECLINED, LONGEST_HEAL, Process, in_books, outside
 
 _STEPS_IN_BOOKS = {
     due_for.RESERVE: (OrderActivities.reserve_stock, "Plan and reserve stock"),
@@ -127,9 +127,9 @@ class OrderWorkflow:
             return
         parked = Parked(
             step=due.step,
-            error_code="declined",
+            error_code=DECLINED,
             error=f"the provider declined: {outcome.reason or 'no reason given'}",
-            actions=("new_attempt", "done_manually", "fail"),
+            actions=("retry", "new_attempt", "done_manually", "fail"),
         )
         await self._process.park(due, parked)
 

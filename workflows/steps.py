@@ -43,6 +43,7 @@ long also waits what a worker was killed with; the key makes the second try harm
 LONGEST_HEAL = timedelta(hours=1)
 NEEDS_A_PERSON = "needs_a_person"
 NO_PROGRESS = "no_progress"
+DECLINED = "declined"
 _SHORTEST_NAP = timedelta(seconds=1)
 
 
@@ -310,7 +311,8 @@ class Process:
 
     async def _apply(self, due: Due, waiting: _Waiting, decided: _Decided) -> bool:
         """Carry out a decision. False if the step goes on: tried again, or the books could not."""
-        if decided.decision.action != "retry" or due.do == ATTEND:
+        in_books_first = due.do == ATTEND or waiting.parked.error_code == DECLINED
+        if decided.decision.action != "retry" or in_books_first:
             try:
                 await self._decide(due, decided.decision, decided.by)
                 return True

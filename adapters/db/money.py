@@ -222,6 +222,15 @@ async def begin_attempt(unit: OrderUnit, entry: PaymentEntry) -> int:
     return entry.attempts
 
 
+async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
+    """Ask once more for what was declined, under the same key."""
+    await unit.run(
+        "UPDATE payment_entries SET status = 'requested', reason = NULL, settled_by = NULL,"
+        " settled_at = NULL, given_up = false WHERE key = :k",
+        k=entry.key,
+    )
+
+
 async def retire_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     """Pursue a failed entry no further: a person decided, or a new attempt took its place."""
     await unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)

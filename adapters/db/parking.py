@@ -4,7 +4,7 @@ from datetime import datetime
 
 from adapters.db.allocations import allocations_of
 from adapters.db.cancelling import answer_cancellation
-from adapters.db.money import request_payment, retire_entry, settle_entry
+from adapters.db.money import reopen_entry, request_payment, retire_entry, settle_entry
 from adapters.db.nodes import write_hand_over
 from adapters.db.parcels import write_delivered, write_label, write_off
 from adapters.db.placing import refuse_order
@@ -86,10 +86,13 @@ def _tell_decision(unit: OrderUnit, decision: Decision) -> None:
 async def decide_payment(unit: OrderUnit, entry: PaymentEntry, decision: Decision) -> None:
     """Carry out what a person decided about a payment that did not go through.
 
+    `retry`: ask once more under the same key, which holds nothing that was declined.
     `new_attempt`: give this key up and ask anew under the next. `done_manually`: it was done by
     hand, outside. `fail`: it will not be done.
     """
     _tell_decision(unit, decision)
+    if decision.action == "retry" and entry.status == "failed":
+        await reopen_entry(unit, entry)
     if decision.action == "done_manually":
         reference = str((decision.result or {}).get("reference", ""))
         done = Approved(provider_reference=reference)

@@ -352,6 +352,32 @@ async def test_whatever_befalls_a_call_that_undoes_it_has_one_effect(
     await world.audit_is_clean()
 
 
+async def test_whatever_befalls_a_refund_it_is_paid_once(world: World) -> None:
+    await world.works_by_hand("wh-lyon")
+    for mode in TROUBLES:
+        await world.outside.breaks("payments", "refund", mode)
+    numbers = await place(world, len(TROUBLES))
+
+    await asyncio.gather(*(lose_the_parcel(world, number) for number in numbers))
+    for number in numbers:
+        await world.until_closed(number)
+
+    assert await faults_left(world) == []
+    for number in numbers:
+        paid = [("authorize", PRICE), ("capture", PRICE), ("refund", PRICE)]
+        assert await world.money_of(number) == paid
+    assert await shelf(world) == (UNTOUCHED - len(numbers), 0, 0)
+    await world.audit_is_clean()
+
+
+async def lose_the_parcel(world: World, number: str) -> None:
+    """Send it, lose it, and give it up once it is paid for."""
+    await world.scan(await world.sends(number), "lost")
+    await world.until(number, lambda order: order["payment_status"] == "paid")
+    await world.until_parked(number, "parcel:S1")
+    await world.resolve(number, "parcel:S1", "fail")
+
+
 async def nothing_left(world: World) -> bool:
     return await faults_left(world) == []
 
@@ -408,30 +434,52 @@ async def test_a_provider_that_declines_refuses_the_order_and_holds_nothing(worl
     await world.audit_is_clean()
 
 
-async def test_a_declined_capture_is_taken_by_a_new_attempt(world: World) -> None:
+@pytest.mark.parametrize("action", ["retry", "new_attempt"])
+async def test_a_declined_capture_is_taken_when_it_is_asked_again(
+    world: World, action: str
+) -> None:
     await world.outside.hurries()
     await world.outside.breaks("payments", "capture", "decline")
 
     number = (await place(world, 1))[0]
     await world.until_parked(number, "capture:1")
-    await world.resolve(number, "capture:1", "new_attempt")
+    await world.resolve(number, "capture:1", action)
     await world.until_status(number, "completed")
 
     await is_paid_once(world, number)
     await world.audit_is_clean()
 
 
-async def test_a_declined_void_is_given_back_by_a_new_attempt(world: World) -> None:
+@pytest.mark.parametrize("action", ["retry", "new_attempt"])
+async def test_a_declined_void_is_given_back_when_it_is_asked_again(
+    world: World, action: str
+) -> None:
     await world.outside.breaks("payments", "void", "decline")
     number = (await place(world, 1))[0]
 
     await world.ok("POST", f"/v1/orders/{number}/cancel", {"reason": "changed my mind"})
     await world.until_parked(number, "void:1")
-    await world.resolve(number, "void:1", "new_attempt")
+    await world.resolve(number, "void:1", action)
     await world.until_closed(number)
 
     assert await world.money_of(number) == [("authorize", PRICE), ("void", PRICE)]
     assert (await world.order(number))["payment_status"] == "voided"
+    await world.audit_is_clean()
+
+
+async def test_a_refund_that_fails_late_is_called_out_and_paid_by_hand(world: World) -> None:
+    await world.works_by_hand("wh-lyon")
+    number = (await place(world, 1, token="tok_refund_fails_late"))[0]
+
+    await lose_the_parcel(world, number)
+    await world.until_parked(number, "refund:1")
+    failed = await world.order(number)
+    result = {"reference": "transfer-9"}
+    await world.resolve(number, "refund:1", "done_manually", result=result)
+    paid_back = await world.until_closed(number)
+
+    assert failed["payments"]["refunded_minor"] == 0
+    assert paid_back["payments"]["refunded_minor"] == PRICE
     await world.audit_is_clean()
 
 
@@ -518,6 +566,25 @@ async def test_doubled_and_shuffled_news_is_heard_once_and_in_any_order(
         assert kinds.count("fulfillment_order.accepted") == 1
     assert await shelf(world) == (UNTOUCHED - 2, 0, 0)
     await world.audit_is_clean()
+
+
+async def test_a_yes_that_nobody_hears_sends_the_work_elsewhere(
+    database_url: str, temporal: Client
+) -> None:
+    async with impatient(database_url, temporal, "node_answer") as world:
+        await world.has_place("wh-paris", latitude=48.85, longitude=2.35)
+        await world.holds("LAMP", "wh-paris", 5)
+        await world.works_by_hand("wh-paris")
+        await world.outside.breaks("nodes", "webhook", "lose_webhook")
+        await world.outside.hurries()
+
+        number = (await place(world, 1))[0]
+        await world.until(number, lambda order: len(order["fulfillment_orders"]) == 2)
+
+        first, second = (await world.order(number))["fulfillment_orders"]
+        assert (first["location"], first["request"]) == ("wh-lyon", "expired")
+        assert second["location"] == "wh-paris"
+        await world.audit_is_clean()
 
 
 async def test_a_hand_over_that_nobody_reports_is_proven_by_the_first_scan(world: World) -> None:
