@@ -12,13 +12,18 @@ from datetime import datetime, timedelta
 
 from pydantic import ConfigDict, Field
 
-from oms.agenda import SERVE, fulfillment_agenda, fulfillment_ended, order_agenda
+from oms.agenda import SERVE, SETTLE, fulfillment_agenda, fulfillment_ended, order_agenda
 from oms.explain import explain
 from oms.orders import Order, Stored
 from oms.ports import Message
 
 OVERDUE_AFTER = timedelta(minutes=2)
 """How long after its deadline a wait that nobody acted on means that its process is stuck."""
+
+STUCK_AFTER = timedelta(minutes=15)
+"""How long something may be due with nothing happening to its order. Payments may take longer:
+they are asked for until somebody knows.
+"""
 
 TAKEN_BACK = "_failed"
 _OUR_WORD = {"authorize": "authorization"}
@@ -204,10 +209,13 @@ def _only_there(
 # --- open orders ----------------------------------------------------------------------------
 
 
-def check_waits(order: Order, now: datetime, *, silent: timedelta) -> Iterator[Finding]:
+def check_waits(
+    order: Order, now: datetime, *, silent: timedelta, quiet_since: datetime | None = None
+) -> Iterator[Finding]:
     """Check that an open order is in a named wait with a deadline, or parked with a reason.
 
-    An order whose process has something to do right now is pending.
+    An order whose process has something to do right now is pending, unless nothing has happened
+    to it for too long. `quiet_since`: when its last event was.
     """
     waits = explain(order, silent=silent)
     without_end = order.parked or order.open_holds or any(line.backordered for line in order.lines)
@@ -218,9 +226,11 @@ def check_waits(order: Order, now: datetime, *, silent: timedelta) -> Iterator[F
         yield Finding(invariant=7, about=order.number, detail=detail)
     elif deadlines or without_end:
         return
-    elif at_work := ", ".join(_at_work(order, now, silent)):
-        detail = f"its process is at {at_work}"
-        yield Finding(invariant=7, about=order.number, detail=detail, pending=True)
+    elif at_work := [*_at_work(order, now, silent)]:
+        quiet = quiet_since is not None and quiet_since + STUCK_AFTER < now
+        stuck = quiet and any(do != SETTLE for do in at_work)
+        detail = f"its process is {'stuck ' if stuck else ''}at {', '.join(at_work)}"
+        yield Finding(invariant=7, about=order.number, detail=detail, pending=not stuck)
     else:
         words = "; ".join(wait.waiting_for for wait in waits)
         detail = f"waits without a deadline for {words}"

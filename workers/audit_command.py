@@ -83,7 +83,7 @@ def report_view(report: AuditReport) -> RenderableType:
         wrong = sum(found.invariant == number for found in report.violations)
         waiting = sum(found.invariant == number for found in report.pending)
         mark = Text("✗", "bold red") if wrong else Text("✓", "green")
-        counts = [f"{wrong} violations"] if wrong else []
+        counts = [f"{wrong} violation{'s' if wrong > 1 else ''}"] if wrong else []
         counts += [f"{waiting} pending"] if waiting else []
         table.add_row(mark, words, Text(", ".join(counts), "red" if wrong else "dim"))
     for title, found, style in (

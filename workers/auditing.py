@@ -140,7 +140,8 @@ async def compare(
         *await _check_runs(client, runs),
     ]
     for order in ours.open_orders:
-        found += check_waits(order, now, silent=silent)
+        quiet_since = ours.quiet_since.get(order.number)
+        found += check_waits(order, now, silent=silent, quiet_since=quiet_since)
     return AuditReport(
         violations=tuple(_sorted(each for each in found if not each.pending)),
         pending=tuple(_sorted(each for each in found if each.pending)),

@@ -294,13 +294,18 @@ _COUNTED = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Our books at one moment. `closed`: numbers of orders that were closed lately."""
+    """Our books at one moment.
+
+    `closed`: numbers of orders that were closed lately. `quiet_since`: when the last event of each
+    open order was.
+    """
 
     findings: tuple[Finding, ...]
     entries: tuple[OurEntry, ...]
     parcels: tuple[OurParcel, ...]
     offers: tuple[OurOffer, ...]
     open_orders: tuple[Order, ...]
+    quiet_since: dict[str, datetime]
     closed: tuple[str, ...]
     checked: dict[str, int]
 
@@ -313,6 +318,7 @@ async def read_snapshot(tx: AsyncConnection, now: datetime) -> Snapshot:
         parcels=await _all(tx, OurParcel, _PARCELS),
         offers=await _all(tx, OurOffer, _OFFERS),
         open_orders=await _open_orders(tx),
+        quiet_since=await _last_events(tx),
         closed=await _closed_since(tx, now - RECENT),
         checked=await _count(tx),
     )
@@ -343,6 +349,16 @@ async def _open_orders(tx: AsyncConnection) -> tuple[Order, ...]:
     for start in range(0, len(numbers), _AT_ONCE):
         orders += await load_orders(tx, numbers[start : start + _AT_ONCE])
     return tuple(orders)
+
+
+async def _last_events(tx: AsyncConnection) -> dict[str, datetime]:
+    rows = await tx.execute(
+        text(
+            "SELECT e.order_number, max(e.at) FROM events e"
+            " JOIN orders o ON o.number = e.order_number WHERE o.closed_at IS NULL GROUP BY 1"
+        )
+    )
+    return {number: at for number, at in rows}
 
 
 async def _closed_since(tx: AsyncConnection, since: datetime) -> tuple[str, ...]:

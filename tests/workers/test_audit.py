@@ -262,6 +262,14 @@ PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
         ],
         {(7, "{offered}")},
     ),
+    "something is due and nobody does it": (
+        [
+            "UPDATE fulfillment_orders SET answer_by = NULL, offered_at = NULL"
+            " WHERE order_number = :offered",
+            "UPDATE events SET at = at - interval '1 hour' WHERE order_number = :offered",
+        ],
+        {(7, "{offered}")},
+    ),
     "an event is missing": (
         ["DELETE FROM events WHERE order_number = :delivered AND seq = 2"],
         {(8, "{delivered}")},
@@ -346,6 +354,16 @@ async def test_a_payment_nobody_knows_the_outcome_of_is_pending(shop: Shop) -> N
     assert (4, f"{shop.offered}:authorize:1") in named(report.pending)
 
 
+async def test_an_order_whose_process_is_about_to_act_is_pending(shop: Shop) -> None:
+    report = await shop.audited(
+        "UPDATE fulfillment_orders SET answer_by = NULL, offered_at = NULL"
+        " WHERE order_number = :offered"
+    )
+
+    assert report.is_clean
+    assert (7, shop.offered) in named(report.pending)
+
+
 async def test_an_order_whose_run_is_still_to_be_started_is_pending(shop: Shop) -> None:
     report = await shop.audited(
         "UPDATE orders SET closed_at = NULL, started_at = NULL WHERE number = :delivered"
@@ -408,7 +426,7 @@ def test_a_violation_is_shown_with_what_it_is_about_and_leaves_one(
 
     assert result.exit_code == 1
     assert "K3M9-QXZ4-7" in result.stdout
-    assert "1 violations" in result.stdout
+    assert "1 violation" in result.stdout
 
 
 def test_an_audit_that_cannot_see_one_side_says_so_and_proves_nothing(
