@@ -68,17 +68,12 @@ class Channel:
 
     async def opens(self, sku: str, units: int) -> None:
         """Sell an article that a warehouse of its own holds."""
-        place = {
-            "name": sku,
-            "kind": "warehouse",
-            "address": {"city": "Lyon", "country": "FR"},
-            "latitude": 45.76,
-            "longitude": 4.83,
-        }
-        count = {"sku": sku, "location": f"wh-{sku}", "set": units, "reason": "count"}
         await self.ask("PUT", "/v1/channels/web", {"name": "Web"})
         await self.ask("PUT", f"/v1/products/{sku}", {"name": sku, "weight_g": 500})
+        address = {"city": "Lyon", "country": "FR"}
+        place = {"name": sku, "kind": "warehouse", "address": address}
         await self.ask("PUT", f"/v1/locations/wh-{sku}", place)
+        count = {"sku": sku, "location": f"wh-{sku}", "set": units, "reason": "count"}
         await self.ask("POST", "/v1/stock/adjustments", {"adjustments": [count]})
         await self.hurries_the_outside()
 
@@ -126,15 +121,28 @@ class Channel:
         found = await self.ask("GET", f"/v1/orders?sku={sku}&limit=100")
         return list(found["data"])
 
-    async def until_delivered(self, sku: str) -> list[dict[str, Any]]:
-        """Wait until every order of an article is completed."""
+    async def until_ended(self, sku: str) -> list[dict[str, Any]]:
+        """Wait until every order of an article has its verdict and nothing is open."""
         orders: list[dict[str, Any]] = []
 
-        async def completed() -> bool:
+        async def ended() -> bool:
             orders[:] = await self.orders_of(sku)
-            return {order["status"] for order in orders} == {"completed"}
+            return {order["status"] for order in orders} <= {"completed", "cancelled"}
 
-        await until(completed)
+        try:
+            await until(ended)
+        except TimeoutError:
+            late = [order["number"] for order in orders if order["status"] in ("open", "pending")]
+            waits = {
+                number: await self.ask("GET", f"/v1/orders/{number}/explain") for number in late
+            }
+            raise AssertionError(f"{len(late)} of {len(orders)} have no verdict: {waits}") from None
+        return orders
+
+    async def until_delivered(self, sku: str) -> list[dict[str, Any]]:
+        """Wait until every order of an article is completed."""
+        orders = await self.until_ended(sku)
+        assert {order["status"] for order in orders} == {"completed"}
         return orders
 
     async def money_of(self, number: str) -> list[tuple[str, int]]:
