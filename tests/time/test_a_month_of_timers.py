@@ -265,14 +265,14 @@ async def test_a_scan_after_a_long_silence_calls_the_person_off(month: Month) ->
     await month.is_clean()
 
 
-async def test_a_carrier_that_is_down_for_weeks_makes_no_run_spin(month: Month) -> None:
+async def test_a_carrier_that_is_down_for_days_makes_no_run_spin(month: Month) -> None:
     await month.has("lyon", 5)
     number = await month.place()
     id = await month.ships(number)
     month.post.down = True
     before = await month.events_of(fulfillment_workflow_id(id))
 
-    await month.passes(days=3)
+    await month.passes(days=2)
     await month.until_parked(number, "poll:S1")
     month.post.down = False
     await month.passes(hours=2)
