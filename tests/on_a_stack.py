@@ -15,7 +15,7 @@ from workers.stack import Stack
 from workers.state import Running
 
 PRICE = 1999 + 490
-PATIENCE = 180
+PATIENCE = 400
 """Seconds until a test gives up; only one that fails waits so long."""
 
 _ASK_AGAIN = {"idempotency_key_in_flight", "unavailable", "internal_error"}

@@ -6,6 +6,8 @@ The test keeps its own list of what was acknowledged: only such a list shows wha
 import asyncio
 import random
 
+import pytest
+
 from tests.on_a_stack import PRICE, Channel, kill_9, until, violations
 from workers.stack import Stack
 
@@ -14,6 +16,7 @@ AT_ONCE = 12
 VICTIMS = ("worker", "api", "simulator", "worker", "api")
 
 
+@pytest.mark.timeout(900)
 async def test_fifty_orders_reach_their_verdict_while_worker_api_and_outside_are_killed(
     whole_stack: Stack,
 ) -> None:
