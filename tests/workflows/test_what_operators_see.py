@@ -3,15 +3,17 @@
 import base64
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WorkflowHistory
+from temporalio.client import Client, WorkflowHistory
 from temporalio.common import SearchAttributeKey
 
-from tests.world import World
+from tests.world import World, a_shop
 from workflows.search import (
     BLOCKED_STEP,
     CHANNEL,
@@ -41,8 +43,17 @@ PERSONAL = (
 )
 
 
-async def deliver(world: World) -> tuple[str, str]:
-    """One parcel, five scans; gives the ids of both runs."""
+@pytest.fixture(scope="module")
+async def world(module_database_url: str, temporal: Client) -> AsyncIterator[World]:
+    """One warehouse for all tests of this file, worked by hand."""
+    async with a_shop(module_database_url, temporal, units=50) as world:
+        await world.works_by_hand("wh-lyon")
+        yield world
+
+
+@pytest.fixture(scope="module")
+async def delivered(world: World) -> tuple[str, str]:
+    """The runs of an order and its fulfillment order that ended: one parcel, five scans."""
     delivery = {"method": "home", "address": ADDRESS}
     customer = PERSON | {"phone": PHONE}
     number = (await world.place(2, customer=customer, delivery=delivery))["number"]
@@ -93,9 +104,9 @@ def plain_text(history: WorkflowHistory) -> str:
 
 
 async def test_a_delivery_costs_few_events_and_tells_nothing_personal(
-    world: World, capsys: Any
+    world: World, delivered: tuple[str, str], capsys: Any
 ) -> None:
-    order, fulfillment = await deliver(world)
+    order, fulfillment = delivered
 
     histories = [await history(world, id) for id in (order, fulfillment)]
     counts = [len(each.events) for each in histories]
@@ -120,10 +131,10 @@ def _summary(event: HistoryEvent) -> str:
     return event.user_metadata.summary.data.decode()
 
 
-async def test_every_activity_and_timer_says_what_it_is_for(world: World) -> None:
-    runs = await deliver(world)
-
-    events = [event for id in runs for event in (await history(world, id)).events]
+async def test_every_activity_and_timer_says_what_it_is_for(
+    world: World, delivered: tuple[str, str]
+) -> None:
+    events = [event for id in delivered for event in (await history(world, id)).events]
     told = (
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
         EventType.EVENT_TYPE_MARKER_RECORDED,
@@ -135,8 +146,10 @@ async def test_every_activity_and_timer_says_what_it_is_for(world: World) -> Non
     assert unexplained == []
 
 
-async def test_every_run_says_what_it_is_before_it_begins(world: World) -> None:
-    order, fulfillment = await deliver(world)
+async def test_every_run_says_what_it_is_before_it_begins(
+    world: World, delivered: tuple[str, str]
+) -> None:
+    order, fulfillment = delivered
     number = order.split("/")[1]
 
     begun = [(await history(world, id)).events[0] for id in (order, fulfillment)]
