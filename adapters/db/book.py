@@ -401,11 +401,14 @@ class SqlBook(OrderBook):
                     at=scan.at,
                 ),
             )
-        async with self._engine.begin() as tx:
-            await tx.execute(
-                text("UPDATE shipments SET last_asked_at = :at WHERE id = :id"),
-                {"at": at, "id": shipment},
+
+        async def asked(unit: OrderUnit) -> None:
+            await unit.run(
+                "UPDATE shipments SET last_asked_at = :at WHERE id = :id", at=at, id=shipment
             )
+            await unit.flush("asked")
+
+        await self.change(order_of(shipment), at, asked)
 
     # --- people ---
 
