@@ -6,7 +6,7 @@ from oms.ports import Message
 
 
 class Policy(Message):
-    """Durations of the process. See the README for the setting behind each."""
+    """Durations of the process. `docs/settings.md` has the setting behind each."""
 
     grace: timedelta = timedelta(seconds=900)
     node_answer: timedelta = timedelta(seconds=3600)

@@ -1,4 +1,4 @@
-"""The search attributes of every run, as `oms setup` creates them. No personal data."""
+"""The search attributes of every run, as `oms prepare` creates them. No personal data."""
 
 from temporalio.common import SearchAttributeKey
 
