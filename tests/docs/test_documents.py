@@ -39,7 +39,6 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 OPERATE = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
-INTEGRATE = (ROOT / "docs/integrate.md").read_text(encoding="utf-8")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
