@@ -191,12 +191,14 @@ class OrderUnit:
     async def _write_events(self) -> None:
         if not self._events:
             return
+        # Who waited for the order's row looked at the clock before: a timeline never runs back.
         await self.tx.execute(
             text(
                 "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
                 " SELECT :n, (SELECT coalesce(max(seq), 0) FROM events WHERE order_number = :n)"
-                " + e.ordinality, :at, :actor, e.value->>'kind', e.value->>'summary',"
-                " e.value->'data'"
+                " + e.ordinality, greatest(CAST(:at AS timestamptz),"
+                " (SELECT max(at) FROM events WHERE order_number = :n)), :actor,"
+                " e.value->>'kind', e.value->>'summary', e.value->'data'"
                 " FROM jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS e"
             ),
             {

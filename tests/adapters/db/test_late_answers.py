@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting, store_inbound
 from adapters.db.placing import record_order
+from oms.book import PlaceHold
 from oms.numbers import number_from
 from oms.orders import FulfillmentOrder
 from oms.placing import OrderRequest, content_hash
@@ -117,3 +119,17 @@ async def test_a_rush_of_news_keeps_its_order_within_one_part(
 
     assert looked_at == 3
     assert [parcel.lines[0].quantity for parcel in (await book.read(NUMBER)).shipments] == [1]
+
+
+async def test_what_waited_its_turn_is_told_after_what_came_before_it(
+    book: SqlBook, stockroom: Stockroom
+) -> None:
+    asked = NOW - timedelta(minutes=5)
+    hold = PlaceHold(reason="other", note=None)
+
+    await book.command(NUMBER, "c-1", hold, asked, actor="operator:x")
+
+    async with stockroom.db.connect() as connection:
+        times = await connection.execute(text("SELECT at FROM events ORDER BY seq"))
+        told = list(times.scalars())
+    assert told == sorted(told)
