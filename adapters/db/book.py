@@ -403,6 +403,8 @@ class SqlBook(OrderBook):
             )
 
         async def asked(unit: OrderUnit) -> None:
+            if unit.order.shipment(shipment).last_asked_at == at:
+                return  # told before, and its answer was lost
             await unit.run(
                 "UPDATE shipments SET last_asked_at = :at WHERE id = :id", at=at, id=shipment
             )
