@@ -267,9 +267,11 @@ async def test_an_authorisation_that_is_not_given_back_is_given_back_by_hand_or_
 
 
 async def test_whoever_settles_what_is_not_parked_or_not_offered_is_told_so(world: World) -> None:
-    await world.outside.hurries()
-    number = (await place(world, 1, token="tok_capture_fails"))[0]
-    await world.until_parked(number, "capture:1")
+    await world.works_by_hand("wh-lyon")
+    number = (await place(world, 1))[0]
+    parcel = await world.sends(number)
+    await world.scan(parcel, "attempt_failed")
+    await world.until_parked(number, "parcel:S1")
 
     async def refused(step: str, action: str) -> tuple[int, str]:
         body = {"step": step, "action": action, "actor": "ines", "reason": "because"}
@@ -277,11 +279,11 @@ async def test_whoever_settles_what_is_not_parked_or_not_offered_is_told_so(worl
         return answer.status_code, answer.json()["code"]
 
     assert await refused("label:S1", "retry") == (409, "not_parked")
-    assert await refused("capture:1", "retry") == (409, "invalid_state")
-    await world.resolve(number, "capture:1", "fail")
-    assert await refused("capture:1", "fail") == (409, "not_parked")
+    assert await refused("parcel:S1", "new_attempt") == (409, "invalid_state")
+    await world.resolve(number, "parcel:S1", "done_manually")
+    assert await refused("parcel:S1", "done_manually") == (409, "not_parked")
     await world.until_closed(number)
-    assert await refused("capture:1", "fail") == (409, "not_parked")
+    assert await refused("parcel:S1", "done_manually") == (409, "not_parked")
     await world.audit_is_clean()
 
 
