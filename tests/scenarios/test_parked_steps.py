@@ -303,7 +303,7 @@ async def test_a_parked_run_says_in_temporal_what_failed_and_what_to_press(world
     parked = await details(world, number)
     assert "capture:1 needs a person" in parked
     assert "declined" in parked
-    assert '"action": "new_attempt"' in parked
+    assert "new_attempt, done_manually, fail" in parked
 
     await world.resolve(number, "capture:1", "fail")
     await world.until_closed(number)
