@@ -17,12 +17,13 @@ with workflow.unsafe.imports_passed_through():
     from oms.agenda import Agenda, Due
     from oms.book import DecideFulfillment
     from oms.decisions import Decision
-    from workflows.messages import Answer, FulfillmentRef, ResolveRequest
+    from workflows.messages import FulfillmentRef
+    from workflows.repairs import Repairable
     from workflows.steps import Process, in_books, outside
 
 
 @workflow.defn(name="FulfillmentOrder")
-class FulfillmentWorkflow:
+class FulfillmentWorkflow(Repairable):
     """Bring one location's part of an order to its end: delivered, collected, or taken away."""
 
     @workflow.init
@@ -125,33 +126,3 @@ class FulfillmentWorkflow:
             ),
             f"{due.step}: {decision.action} by {decision.actor}",
         )
-
-    @workflow.update(
-        description='Settle a parked step: {"step": "label:S1", "action": "retry", "actor": "you",'
-        ' "reason": "the carrier is back"}. Actions: retry, new_attempt, done_manually, fail.'
-    )
-    async def resolve_step(self, request: ResolveRequest) -> Answer:
-        """Settle a parked step."""
-        info = workflow.current_update_info()
-        assert info is not None
-        await self._process.decide(request.decision, info.id)
-        return Answer()
-
-    @resolve_step.validator
-    def _may_resolve(self, request: ResolveRequest) -> None:
-        self._process.check(request.decision)
-
-    @workflow.signal(
-        description='The same for many runs at once, by batch: {"step": "label:S1", "action":'
-        ' "retry", "actor": "you", "reason": "why"}. Runs where it is not parked ignore it.'
-    )
-    def resolve_parked_step(self, request: ResolveRequest) -> None:
-        """Settle a step if it is parked."""
-        self._process.decide_if_parked(request.decision)
-
-    @workflow.signal(
-        description="Something changed in the books: look again. Harmless at any time."
-    )
-    def changed(self, reason: str = "") -> None:
-        """Look at the books again."""
-        self._process.changed()

@@ -29,8 +29,8 @@ with workflow.unsafe.imports_passed_through():
         Placed,
         ReleaseRequest,
         RerouteRequest,
-        ResolveRequest,
     )
+    from workflows.repairs import Repairable
     from workflows.search import LOCATION, ORDER, STAGE
     from workflows.steps import DECLINED, LONGEST_HEAL, Process, in_books, outside
 
@@ -53,7 +53,7 @@ _MONEY_WORDS = {
 
 
 @workflow.defn(name="Order")
-class OrderWorkflow:
+class OrderWorkflow(Repairable):
     """Carry one order from the channel to the doorstep, and leave nothing half done.
 
     It ends when the business has a verdict: delivered and settled, cancelled, or refused. A step
@@ -241,34 +241,3 @@ class OrderWorkflow:
         """Plan again."""
         command = Reroute(fulfillment_order=request.fulfillment_order, location=request.location)
         return await self._command(command, request.actor, request.expected_version)
-
-    @workflow.update(
-        description='Settle a parked step: {"step": "capture:1", "action": "retry", "actor":'
-        ' "you", "reason": "the provider is back"}. Actions: retry, new_attempt, done_manually,'
-        " fail."
-    )
-    async def resolve_step(self, request: ResolveRequest) -> Answer:
-        """Settle a parked step."""
-        info = workflow.current_update_info()
-        assert info is not None
-        await self._process.decide(request.decision, info.id)
-        return Answer()
-
-    @resolve_step.validator
-    def _may_resolve(self, request: ResolveRequest) -> None:
-        self._process.check(request.decision)
-
-    @workflow.signal(
-        description='The same for many runs at once, by batch: {"step": "capture:1", "action":'
-        ' "retry", "actor": "you", "reason": "why"}. Runs where it is not parked ignore it.'
-    )
-    def resolve_parked_step(self, request: ResolveRequest) -> None:
-        """Settle a step if it is parked."""
-        self._process.decide_if_parked(request.decision)
-
-    @workflow.signal(
-        description="Something changed in the books: look again. Harmless at any time."
-    )
-    def changed(self, reason: str = "") -> None:
-        """Look at the books again."""
-        self._process.changed()
