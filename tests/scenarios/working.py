@@ -115,7 +115,7 @@ async def until_closed(world: World, number: str) -> Order:
 
     async def nothing_waits() -> bool:
         waits = await world.ok("GET", f"/v1/orders/{number}/explain")
-        return waits["data"] == []
+        return not waits["data"]
 
     await world.wait(nothing_waits)
     await world.run_of(number).result()

@@ -12,14 +12,13 @@ from sqlalchemy import text
 
 from oms import agenda as due_for
 from oms.agenda import Agenda
-from oms.cancelling import Refusal
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from oms.orders import OPEN_BUCKETS, FulfillmentOrder, Order, OrderStatus
 from tests.adapters.db.stockroom import Stockroom
 from tests.adapters.db.walking import POLICY, Walk
 
-STEPS = int(os.environ.get("OMS_WALK_STEPS", "150"))
-SEEDS = range(int(os.environ.get("OMS_WALKS", "6")))
+STEPS = 150
+SEEDS = range(int(os.environ.get("OMS_WALKS", "5")))
 
 _LEVELS_EQUAL_OPEN_ROWS = """
 SELECT count(*) FROM stock_levels s WHERE
@@ -98,7 +97,7 @@ def check_part(order: Order, each: FulfillmentOrder) -> None:
             assert row.location == each.location
             (picked if row.picked else mine)[row.line] += row.quantity
     if not each.is_live:
-        assert not mine and not picked, f"{each.id} is {each.status} and holds stock"
+        assert not mine | picked, f"{each.id} is {each.status} and holds stock"
         assert each.cancellation != "requested", f"{each.id} ended and owes an answer"
         return
     for line in each.lines:
@@ -123,8 +122,8 @@ def check_parcels(order: Order) -> None:
         if each.status == "in_progress" and each.packed_at is not None:
             for work in each.lines:
                 assert packed[(each.id, work.line)] == work.quantity, "what is packed is work"
-    for line in order.lines:
-        assert line.shipped == moving[line.line], "what is shipped travels in a parcel"
+    for ordered in order.lines:
+        assert ordered.shipped == moving[ordered.line], "what is shipped travels in a parcel"
 
 
 def check_closed_money(order: Order) -> None:

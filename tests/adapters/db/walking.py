@@ -96,7 +96,7 @@ class Walk:
             now_due = self.dues(order := await self.book.read(number))
             if (part, due) in list(now_due):
                 await self.do(order, part, due)
-        for each in order.fulfillment_orders:
+        for _ in order.fulfillment_orders:
             await self.node_does_well(await self.book.read(number))
         for shipment in (await self.book.read(number)).shipments:
             if shipment.handed_over_at is not None and not shipment.is_final:
@@ -233,34 +233,34 @@ class Walk:
         await self.book.park(order.number, parked, runs, self.now)
 
     async def _carry_out(self, order: Order, part: str | None, due: Due) -> None:
-        number = order.number
+        if part is not None:
+            await self._carry_out_part(part, due)
+            return
+        in_books = {
+            due_for.RESERVE: self.book.reserve,
+            due_for.CONFIRM: self.book.confirm,
+            due_for.RELEASE_RESERVATION: self.book.release_reservation,
+            due_for.ROUTE: self.book.route,
+            due_for.CLOSE: self.book.close,
+        }
+        if due.do == due_for.SETTLE:
+            await self._settle(order, due.about)
+        elif due.do == due_for.SERVE:
+            self.served.add(due.about)
+            self.told.add(fulfillment_workflow_id(due.about))
+        else:
+            await in_books[due.do](order.number, self.now)
+        if due.do == due_for.CLOSE and (await self.book.read(order.number)).closed_at is not None:
+            self.live.remove(order.number)
+
+    async def _carry_out_part(self, part: str, due: Due) -> None:
         match due.do:
-            case due_for.RESERVE:
-                await self.book.reserve(number, self.now)
-            case due_for.CONFIRM:
-                await self.book.confirm(number, self.now)
-            case due_for.RELEASE_RESERVATION:
-                await self.book.release_reservation(number, self.now)
-            case due_for.ROUTE:
-                await self.book.route(number, self.now)
-            case due_for.CLOSE:
-                await self.book.close(number, self.now)
-                if (await self.book.read(number)).closed_at is not None:
-                    self.live.remove(number)
-            case due_for.SETTLE:
-                await self._settle(order, due.about)
-            case due_for.SERVE:
-                self.served.add(due.about)
-                self.told.add(fulfillment_workflow_id(due.about))
             case due_for.OFFER:
-                assert part is not None
                 if await self.book.offer_of(part):
                     await self.book.offered(part, self.now)
             case due_for.EXPIRE:
-                assert part is not None
                 await self.book.expire(part, self.now)
             case due_for.ASK_TO_STOP:
-                assert part is not None
                 work = await self.book.work_to_cancel(part)
                 assert work is not None
                 await self.book.asked_to_stop(part, work.key, self.now)
@@ -299,7 +299,7 @@ class Walk:
             {"step": step, "action": action, "actor": "ops", "reason": "walk"}
         )
         self._note(f"decide {key}: {action}")
-        await self.command(key.split(":")[0], DecidePayment(key=key, decision=decision))
+        await self.command(key.partition(":")[0], DecidePayment(key=key, decision=decision))
 
     async def _decide(self, part: str, due: Due, action: str) -> None:
         decision = Decision.model_validate(
