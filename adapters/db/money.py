@@ -244,6 +244,29 @@ def open_authorisation_minor(order: Order) -> int:
     return tender.authorized_minor - tender.captured_minor - tender.voided_minor
 
 
+def was_given_up(order: Order, cause: str) -> bool:
+    """Whether a person gave up the money of what `cause` names, so that none came in for it."""
+    captures = [e for e in order.entries if e.kind == "capture" and e.cause == cause]
+    return bool(captures) and all(e.given_up for e in captures)
+
+
+async def refund_rest(unit: OrderUnit) -> bool:
+    """Decide to give back all that a wholly cancelled order still has. False if there is none.
+
+    What was refunded unit by unit is gone already; this is the shipping of an order whose parcels
+    were lost and whose rest was cancelled. What a person gave up is not asked for again.
+    """
+    order = unit.order
+    if order.tender is None or not order.all_cancelled:
+        return False
+    given_up = sum(e.amount_minor for e in order.entries if e.kind == "refund" and e.given_up)
+    rest = order.tender.captured_minor - order.tender.refunded_minor - given_up
+    if rest <= 0:
+        return False
+    await request_payment(unit, "refund", rest, cause="close")
+    return True
+
+
 async def void_rest(unit: OrderUnit) -> bool:
     """Decide to give back what is authorised and will not be captured. False if there is none."""
     rest = open_authorisation_minor(unit.order)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.money import refund_units
+from adapters.db.money import refund_units, was_given_up
 from adapters.db.nodes import write_hand_over
 from adapters.db.unit import OrderUnit
 from oms.orders import TROUBLED_PARCEL_STATUSES, Shipment
@@ -188,7 +188,8 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
         shipment=shipment.id,
         lines=counts,
     )
-    await refund_units(unit, counts, cause=shipment.id, nothing_left=unit.nothing_is_kept)
+    if not was_given_up(unit.order, shipment.fulfillment_order):
+        await refund_units(unit, counts, cause=shipment.id, nothing_left=unit.nothing_is_kept)
     unit.nudge_order("written off")
     unit.nudge_fulfillment(shipment.fulfillment_order, "written off")
 

@@ -13,7 +13,7 @@ from adapters.db.allocations import (
     insert_allocations,
     insert_reservations,
 )
-from adapters.db.money import request_payment, take_upfront, void_rest
+from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.sourcing import places_for, room_for
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
@@ -404,8 +404,9 @@ async def close_order(unit: OrderUnit) -> None:
     order = unit.order
     if order.closed_at is not None or order.has_open_units or not order.is_settled:
         return
-    if await void_rest(unit):
-        await unit.flush("void_rest")
+    voids, refunds = await void_rest(unit), await refund_rest(unit)
+    if voids or refunds:
+        await unit.flush("give_back_rest")
         return
     await unit.set_order(closed_at=unit.at)
     if order.all_cancelled:

@@ -381,12 +381,22 @@ async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | Non
     ]
     for _ in range(RACES):
         around = await places_for(unit.tx, order, [demand.sku for demand in demands])
-        if only is not None:
-            around = [place for place in around if place.location == only]
+        wanted = _places_left(order, only)
+        if wanted is not None:
+            around = [place for place in around if place.location in wanted]
         picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
         if not picks or await _fill_backorders(unit, waiting, picks):
             return sum(pick.quantity for pick in picks)
     raise AssertionError("stock changed faster than it could be planned")
+
+
+def _places_left(order: Order, only: str | None) -> set[str] | None:
+    """Where backordered units may come from; None: anywhere. An unsplit order stays together."""
+    serving = {a.location for a in order.allocations}
+    serving |= {f.location for f in order.fulfillment_orders if f.status == "closed"}
+    if order.allow_split or not serving:
+        return None if only is None else {only}
+    return serving if only is None else serving & {only}
 
 
 async def _fill_backorders(

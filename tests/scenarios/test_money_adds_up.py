@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oms.money import share
-from tests.scenarios.working import delivers, until_closed
+from tests.scenarios.working import delivers, ships, until_closed
 from tests.world import World
 
 LINES = st.tuples(
@@ -133,4 +133,46 @@ async def test_goods_paid_at_the_till_are_not_charged_again(world: World) -> Non
         "voided_minor": 0,
     }
     assert await world.money_of(order["number"]) == []
+    await world.audit_is_clean()
+
+
+async def test_shipping_goes_back_when_the_first_parcel_is_lost_and_the_rest_is_cancelled(
+    world: World,
+) -> None:
+    await world.has_place("wh-nice", latitude=43.7, longitude=7.3)
+    await world.holds("LAMP", "wh-lyon", 1)
+    await world.holds("LAMP", "wh-nice", 1)
+    await world.works_by_hand("wh-lyon", "wh-nice")
+    number = (await world.place(2))["number"]
+    first, second = await world.until_offered(number, 2)
+
+    await world.scan(await ships(world, first["id"]), "lost")
+    await world.until_parked(number, "parcel:S1")
+    await world.resolve(number, "parcel:S1", "fail")
+    await world.node(second["id"], "reject", {"reason": "closed"})
+    order = await until_closed(world, number)
+
+    assert (order["status"], order["payment_status"]) == ("cancelled", "refunded")
+    captured = order["payments"]["captured_minor"]
+    assert captured == order["payments"]["refunded_minor"] == 1999 + 490
+    await world.audit_is_clean()
+
+
+async def test_money_that_was_given_up_is_not_given_back_when_its_parcel_is_lost(
+    world: World,
+) -> None:
+    await world.works_by_hand("wh-lyon")
+    number = (await world.place(1, token="tok_capture_fails"))["number"]
+    (offer,) = await world.until_offered(number)
+
+    tracking_number = await ships(world, offer["id"])
+    await world.until_parked(number, "capture:1")
+    await world.resolve(number, "capture:1", "fail")
+    await world.scan(tracking_number, "lost")
+    await world.until_parked(number, "parcel:S1")
+    await world.resolve(number, "parcel:S1", "fail")
+    order = await until_closed(world, number)
+
+    assert (order["status"], order["payment_status"]) == ("cancelled", "voided")
+    assert [kind for kind, _ in await world.money_of(number)] == ["authorize", "void"]
     await world.audit_is_clean()
