@@ -117,8 +117,8 @@ GOOD = signed(RAW)
         {**GOOD, "webhook-timestamp": "1e400"},
         {**GOOD, "webhook-timestamp": "9" * 30},
         signed(RAW, "payments"),
-        signed(RAW, at=datetime.now(UTC) - timedelta(minutes=6)),
-        signed(RAW, at=datetime.now(UTC) + timedelta(minutes=6)),
+        signed(RAW, at=datetime.now(UTC) - timedelta(days=1)),
+        signed(RAW, at=datetime.now(UTC) + timedelta(days=1)),
         signed(RAW + b" "),
     ],
 )
