@@ -168,7 +168,9 @@ async def test_what_a_killed_supervisor_left_behind_is_swept_up(stack: BareStack
 
     await stack.start()
 
-    assert await orphan.wait() == -signal.SIGKILL
+    # How it ended is told to whoever asks the kernel first, which may be the sweep.
+    assert await asyncio.wait_for(orphan.wait(), 30) in (-signal.SIGKILL, 255)
+    assert not psutil.pid_exists(orphan.pid)
 
 
 async def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -47,6 +47,7 @@ def test_the_tenders_must_add_up_to_the_lines_after_discount_and_shipping(
     quantity: int, price: int, shipping: int, data: st.DataObject
 ) -> None:
     goods = quantity * price
+    assume(goods + shipping <= min(goods, 10**12) + 10**12)  # a discount may make it payable
     discount = data.draw(st.integers(max(0, goods + shipping - 10**12), min(goods, 10**12)))
     total = goods - discount + shipping
     tenders = [{"kind": "terminal", "reference": "till-1", "amount_minor": total}] if total else []

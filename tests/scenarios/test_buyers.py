@@ -65,6 +65,11 @@ async def test_of_two_hundred_buyers_one_gets_the_last_unit(patient: World) -> N
     level = await world.level("LAMP", "wh-lyon")
     assert level["reserved"] + level["allocated"] == 1
     assert level["available"] == 0
+
+    async def the_winner_is_authorised() -> bool:
+        return "authorize" in [kind for kind, _ in await world.outside.books("payments")]
+
+    await world.wait(the_winner_is_authorised, within=90)
     books = await world.outside.books("payments")
     assert [kind for kind, _ in books].count("authorize") == 1
     (winner,) = [number for number, refusal in await numbers_of(world) if refusal is None]
