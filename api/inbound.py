@@ -22,6 +22,7 @@ from api.problems import Problem, not_found
 from api.wiring import SettingsOfApi
 from oms.fields import Amount, Currency, Moment, Wire, Words
 from oms.placing import PAYMENT_PROVIDERS
+from oms.ports import CarrierStatus
 
 router = APIRouter(prefix="/v1/inbound", tags=["Inbound webhooks"])
 log = structlog.get_logger()
@@ -47,18 +48,7 @@ class CarrierEvent(Wire):
 
     event_id: Words
     tracking_number: Words
-    status: Literal[
-        "label_created",
-        "handed_over",
-        "in_transit",
-        "out_for_delivery",
-        "available_for_pickup",
-        "delivered",
-        "attempt_failed",
-        "returned_to_sender",
-        "lost",
-        "damaged",
-    ]
+    status: CarrierStatus
     at: Moment
 
 

@@ -6,7 +6,7 @@ or `OutcomeUnknown` (it may have been done); a refusal is a value.
 """
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -140,7 +140,7 @@ class LabelBought(Message):
     tracking_url: str | None = None
 
 
-CARRIER_STATUSES = (
+CarrierStatus = Literal[
     "label_created",
     "handed_over",
     "in_transit",
@@ -151,7 +151,8 @@ CARRIER_STATUSES = (
     "returned_to_sender",
     "lost",
     "damaged",
-)
+]
+CARRIER_STATUSES: tuple[CarrierStatus, ...] = get_args(CarrierStatus)
 
 
 class Scan(Message):

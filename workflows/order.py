@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from oms import agenda as due_for
     from oms.agenda import Agenda, Due
     from oms.book import CancelUnits, Command, DecidePayment, PlaceHold, ReleaseHold, Reroute
+    from oms.cancelling import cancelled_lines
     from oms.decisions import Decision, Parked
     from oms.numbers import fulfillment_workflow_id
     from workflows.fulfillment import FulfillmentWorkflow
@@ -213,11 +214,9 @@ class OrderWorkflow(Repairable):
     )
     async def cancel(self, request: CancelRequest) -> Answer:
         """Cancel what has not left; a location that works on it is asked first."""
-        lines: dict[int, int] | None = None
+        lines = None
         if request.lines is not None:
-            lines = {}
-            for each in request.lines:
-                lines[each.line] = lines.get(each.line, 0) + each.quantity
+            lines = cancelled_lines([(each.line, each.quantity) for each in request.lines])
         command = CancelUnits(reason=request.reason, lines=lines)
         return await self._command(command, request.actor, request.expected_version)
 
