@@ -455,9 +455,10 @@ async def a_world(
             outside,
             task_queue=queue,
             interceptors=[faults],
-            **({"graceful_shutdown_timeout": timedelta(seconds=1)} | (worker_options or {})),
+            graceful=timedelta(seconds=1),
+            **(worker_options or {}),
         )
-        await stack.enter_async_context(worker)
+        await stack.enter_async_context(_working(worker))
         relaying = asyncio.create_task(relay.run())
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=api_url, timeout=20, trust_env=False)
@@ -481,6 +482,17 @@ async def a_world(
             relaying.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await relaying
+
+
+@asynccontextmanager
+async def _working(worker: Worker) -> AsyncIterator[None]:
+    """Let a worker work. One that does not stop is its test's failure, not a run that hangs."""
+    await worker.__aenter__()
+    try:
+        yield
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await worker.__aexit__(None)
 
 
 @asynccontextmanager

@@ -5,10 +5,12 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -36,8 +38,11 @@ from workflows.order import OrderWorkflow
 
 WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow)
 
-GRACEFUL_SHUTDOWN = timedelta(seconds=25)
-"""Above the longest call to a payment provider, so that a deploy cuts none."""
+LAST_SECONDS = 3
+"""What stopping may take beyond the time that calls in the air are given."""
+
+FAILED = 70
+"""The exit status of a worker that could not go on, or not stop in time."""
 
 log = structlog.get_logger()
 
@@ -74,10 +79,14 @@ def make_worker(
     outside: Http,
     *,
     task_queue: str,
+    graceful: timedelta,
     interceptors: Sequence[Interceptor] = (),
     **options: Any,
 ) -> Worker:
-    """A worker for all our workflows and activities. `options` go to the SDK."""
+    """A worker for all our workflows and activities.
+
+    `graceful`: what calls in the air may take when it stops. `options` go to the SDK.
+    """
     return Worker(
         client,
         task_queue=task_queue,
@@ -85,8 +94,25 @@ def make_worker(
         activities=activities_over(book, outside),
         workflow_runner=workflow_runner(),
         interceptors=[LogContext(), *interceptors],
-        **({"graceful_shutdown_timeout": GRACEFUL_SHUTDOWN} | options),
+        graceful_shutdown_timeout=graceful,
+        **options,
     )
+
+
+def _leave(event: str, **why: str) -> NoReturn:
+    """End the process here and now; another one goes on from what is written.
+
+    Going by the SDK's way out would wait for every local activity to succeed. While the books are
+    away, or after the activity poller broke, none does: the process would linger, doing nothing.
+    """
+    log.critical(event, **why)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(FAILED)
+
+
+async def _failed(fault: BaseException) -> None:
+    _leave("worker_failed", error=repr(fault.__cause__ or fault))
 
 
 async def run(config: Settings) -> None:
@@ -107,13 +133,22 @@ async def run(config: Settings) -> None:
         heal_seconds=config.heal_seconds,
         payment_poll_seconds=config.payment_poll_seconds,
     )
-    async with make_worker(client, book, outside, task_queue=config.task_queue):
+    graceful = timedelta(seconds=config.shutdown_seconds)
+    async with make_worker(
+        client,
+        book,
+        outside,
+        task_queue=config.task_queue,
+        graceful=graceful,
+        on_fatal_error=_failed,
+    ):
         relaying = asyncio.create_task(relay.run())
         log.info("worker_started", task_queue=config.task_queue)
         await asyncio.wait(
             [relaying, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("worker_stopping", told_to=stop.is_set())
+        loop.call_later(graceful.total_seconds() + LAST_SECONDS, _leave, "worker_did_not_stop")
         relaying.cancel()
         # A relay that ended by itself met a bug: this raises it, and whoever supervises us
         # starts the process again instead of leaving signals unsent in silence.

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     provider_timeout_seconds: Seconds = Field(
         10, description="How long one call to a payment provider, carrier or node may take."
     )
+    shutdown_seconds: Seconds = Field(
+        25,
+        description="How long a stopping worker lets its calls finish: above the longest one. The"
+        " process ends three seconds later at the latest.",
+    )
     promise_days_home: Days = Field(3, description="Days promised for a delivery at home.")
     promise_days_pickup: Days = Field(1, description="Days promised for collection in a store.")
 
