@@ -17,6 +17,7 @@ from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from workers import commands_order
 from workers.audit_command import audit
+from workers.bench import command as bench
 from workers.demo.command import demo
 from workers.doctor import Finding, Health, examine
 from workers.embedded.obtain import ToolMissing
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they hold keys and addresses
 )
 app.add_typer(commands_order.app, name="order")
+app.add_typer(bench.app, name="bench")
 app.command()(demo)
 app.command()(audit)
 

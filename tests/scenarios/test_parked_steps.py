@@ -146,13 +146,15 @@ async def test_work_that_takes_too_long_gets_more_time_or_goes_elsewhere(
 async def test_a_location_that_does_not_say_whether_it_stopped_is_asked_again_or_answered_for(
     database_url: str, temporal: Client
 ) -> None:
-    short = POLICY.model_copy(update={"node_answer": timedelta(seconds=4)})
+    short = POLICY.model_copy(update={"node_answer": timedelta(seconds=6)})
     async with a_shop(database_url, temporal, policy=short) as world:
         await world.works_by_hand("wh-lyon")
-        asked_again, stopped, went_on = numbers = await place(world, 3)
-        for number in numbers:
-            await world.node((await world.until_offered(number))[0]["id"], "accept")
-            await world.ok("POST", f"/v1/orders/{number}/cancel", {"reason": "too late"})
+        numbers: list[str] = []
+        for _ in range(3):  # one at a time: each has to be accepted before the time is over
+            numbers += await place(world, 1)
+            await world.node((await world.until_offered(numbers[-1]))[0]["id"], "accept")
+            await world.ok("POST", f"/v1/orders/{numbers[-1]}/cancel", {"reason": "too late"})
+        asked_again, stopped, went_on = numbers
         await all_parked(world, numbers, "cancel:F1")
 
         await world.resolve(asked_again, "cancel:F1", "retry")

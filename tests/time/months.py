@@ -222,7 +222,7 @@ class Month:
             span = Duration()
             span.FromTimedelta(slice)
             await self.client.test_service.unlock_time_skipping_with_sleep(
-                SleepRequest(duration=span)
+                SleepRequest(duration=span), timeout=timedelta(minutes=3)
             )
             await self.pass_on()
             left -= slice

@@ -1,0 +1,1 @@
+"""Benchmarks: what the product does on this machine, beside the floor of the same run."""

@@ -1,0 +1,117 @@
+"""`oms bench`: measure the product on this machine."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from workers.api_client import ApiClient
+from workers.bench.orders import OrdersBench, OrdersRun
+from workers.demo.board import loading
+from workers.demo.surroundings import at_speed
+from workers.embedded.obtain import ToolMissing
+from workers.embedded.processes import ChildFailed
+from workers.settings import settings
+from workers.stack import Stack
+from workers.state import Running, read_running
+
+SPEED = 1_000_000
+"""The outside world takes no time of its own: what is measured is ours."""
+
+BURST_SECONDS_AN_ORDER = 0.1
+"""The grace window of a stack that we start: a burst is confirmed before it is served."""
+
+app = typer.Typer(help="Measure the product on this machine.", no_args_is_help=True)
+
+JsonPath = Annotated[
+    Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here as JSON.")
+]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure the product on this machine."""
+
+
+@app.command()
+def orders(
+    count: Annotated[int, typer.Option("--orders", min=1, help="How many to place.")] = 200,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in the air at once.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, max=500, help="Lines of each order.")] = 1,
+    json_path: JsonPath = None,
+) -> None:
+    """Place a burst of orders, see them delivered, and compare with bare Temporal.
+
+    Uses the stack that runs; or starts one in a folder of its own, and throws it away.
+    """
+    console = Console()
+    try:
+        found = asyncio.run(_orders(console, count, concurrency, lines))
+    except (ToolMissing, ChildFailed) as failed:
+        console.print(str(failed), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from failed
+    console.print(_table(found))
+    if json_path is not None:
+        json_path.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(1 if found.without_verdict else 0)
+
+
+async def _orders(console: Console, count: int, concurrency: int, lines: int) -> OrdersBench:
+    def notice(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+    grace = max(5, BURST_SECONDS_AN_ORDER * count)
+    async with (
+        _a_stack({"OMS_GRACE_SECONDS": str(grace)}, notice) as running,
+        at_speed(running.simulator, SPEED),
+        ApiClient.at(running.api, running.keys["operator"]) as api,
+    ):
+        with loading(console) as report:
+            run = OrdersRun(
+                running,
+                api,
+                orders=count,
+                concurrency=concurrency,
+                lines=lines,
+                told=lambda what, done: report(what, done, count),
+            )
+            return await run.measure()
+
+
+@asynccontextmanager
+async def _a_stack(
+    environment: dict[str, str], report: Callable[[str], None]
+) -> AsyncIterator[Running]:
+    if running := read_running(settings().home):
+        yield running
+        return
+    home = Path(tempfile.mkdtemp(prefix="oms-bench-"))
+    home.chmod(0o711)  # PostgreSQL's account passes through
+    stack = Stack(home, environment=environment, report=report)
+    try:
+        yield await stack.start()
+    finally:
+        await stack.stop()
+        shutil.rmtree(home)
+
+
+def _table(found: BaseModel) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in found.model_dump().items():
+        words = name.replace("_", " ")
+        if isinstance(value, dict):
+            for part, figure in value.items():
+                table.add_row(f"{words}: {part}", f"{figure:,}")
+        else:
+            table.add_row(words, f"{value:,}")
+    return table

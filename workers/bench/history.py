@@ -1,0 +1,43 @@
+"""What an order leaves in Temporal, over all its runs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+
+from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from workers.bench.floor import Steps
+
+
+class Weight(NamedTuple):
+    """The histories of one order: events, bytes, and the activities in them."""
+
+    events: int
+    bytes: int
+    steps: Steps
+
+
+class Parts(NamedTuple):
+    """An order and its fulfillment orders, by their ids."""
+
+    number: str
+    fulfillment_orders: Sequence[str]
+
+
+async def weigh(client: Client, order: Parts) -> Weight:
+    """Add up the histories of an order and of its fulfillment orders."""
+    ids = [order_workflow_id(order.number), *map(fulfillment_workflow_id, order.fulfillment_orders)]
+    events = size = regular = local = 0
+    for id in ids:
+        handle = client.get_workflow_handle(id)
+        told = (await handle.describe()).raw_description.workflow_execution_info
+        size += told.history_size_bytes
+        events += told.history_length
+        regular += await _count(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        local += await _count(handle, EventType.EVENT_TYPE_MARKER_RECORDED)
+    return Weight(events, size, Steps(regular, local))
+
+
+async def _count(handle: WorkflowHandle[object, object], kind: "EventType.ValueType") -> int:
+    return sum([1 async for event in handle.fetch_history_events() if event.event_type == kind])

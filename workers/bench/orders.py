@@ -1,0 +1,314 @@
+"""`oms bench orders`: a burst of one-line orders through the whole product, beside the floor.
+
+The burst is confirmed within the grace window and served after it, as on a shop's busy hour. Rates
+count the time in which there was something to do: from the first request to the last confirmation,
+and from the end of the first grace window to the last order's close; where both overlap, once.
+"""
+
+import asyncio
+import contextlib
+import os
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from adapters.db.engine import connect as connect_database
+from workers.api_client import ApiClient
+from workers.bench.cpu import cpu_seconds
+from workers.bench.floor import Steps, bare_run, bare_update
+from workers.bench.history import Parts, Weight, weigh
+from workers.state import Running
+from workers.temporal import connect_to, has_poller
+
+SKUS = 100
+WAREHOUSE = "bench-warehouse"
+WEIGHED = 25
+"""Of so many orders the histories are read; they hardly differ."""
+
+LOOK_EVERY_SECONDS = 0.5
+GIVE_UP_SECONDS = 600
+
+Told = Callable[[str, int], None]
+"""Told what is being counted, and how far it is."""
+
+
+class OrdersBench(BaseModel):
+    """What one run measured. Rates are orders per second, times milliseconds or seconds."""
+
+    orders: int
+    concurrency: int
+    workers: int
+    confirmed_per_second: float
+    delivered_per_second: float
+    floor_per_second: float
+    delivered_of_floor: float
+    post_p50_ms: float
+    post_p99_ms: float
+    floor_post_p50_ms: float
+    post_of_floor: float
+    events_per_order: float
+    history_bytes_per_order: float
+    regular_activities_per_order: int
+    local_activities_per_order: int
+    cpu_seconds_per_order: float
+    cpu_seconds_per_order_by_process: dict[str, float]
+    without_verdict: int
+
+
+class _Books(NamedTuple):
+    """What the books say of the run's orders."""
+
+    confirmed: int
+    closed: int
+    last_confirmed: datetime | None
+    first_grace_end: datetime | None
+    last_closed: datetime | None
+
+
+class OrdersRun:
+    """One measurement on a running stack.
+
+    Args:
+        running: The stack.
+        api: An operator's access to it.
+        orders: How many orders to place.
+        concurrency: How many requests, and how many bare runs, are in the air at once.
+        lines: How many lines each order has; each is one unit of another article.
+        told: Hears of the progress.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        api: ApiClient,
+        *,
+        orders: int,
+        concurrency: int,
+        lines: int = 1,
+        told: Told = lambda what, done: None,
+    ) -> None:
+        self._running, self._api, self._told = running, api, told
+        self._orders, self._concurrency, self._lines = orders, concurrency, lines
+        self._run = f"bench-{time.time_ns() // 1_000_000:x}"
+        self._db: AsyncEngine = connect_database(running.database_url, pool_size=5)
+
+    async def measure(self) -> OrdersBench:
+        """Place the orders, wait for the last to close, then measure the floor."""
+        try:
+            await self._stock_up()
+            before = cpu_seconds(self._running.processes)
+            first = datetime.now().astimezone()
+            posts = await self._at_once(self._place, "placed")
+            books = await self._until_closed()
+            after = cpu_seconds(self._running.processes)
+            client = await connect_to(self._running.temporal)
+            weights = await self._weigh(client)
+            floor, floor_posts = await self._floor(client, weights[0].steps)
+        finally:
+            await self._db.dispose()
+        cpu = {name: (after[name] - before.get(name, 0)) / self._orders for name in after}
+        return self._figures(first, posts, books, weights, floor, floor_posts, cpu)
+
+    # --- the orders ---
+
+    async def _stock_up(self) -> None:
+        await self._api.put("/v1/channels/bench", {"name": "Benchmark", "active": True})
+        await self._api.put(f"/v1/locations/{WAREHOUSE}", _WAREHOUSE)
+        rows: list[dict[str, Any]] = []
+        for index in range(max(SKUS, self._lines)):
+            sku = f"BENCH-{index:04d}"
+            await self._api.put(f"/v1/products/{sku}", {"name": f"Benchmark article {index}"})
+            rows.append({"sku": sku, "location": WAREHOUSE, "set": 1_000_000, "reason": "count"})
+        await self._api.post(
+            "/v1/stock/adjustments", {"adjustments": rows}, key=f"{self._run}:stock"
+        )
+
+    async def _place(self, index: int) -> None:
+        reference = f"{self._run}-{index}"
+        await self._api.post("/v1/orders", self._order(index, reference), key=reference)
+
+    def _order(self, index: int, reference: str) -> dict[str, Any]:
+        skus = max(SKUS, self._lines)
+        amount = self._lines * _LINE["unit_price_minor"]
+        card = {"kind": "card", "provider": "simulator", "token": "tok_ok", "amount_minor": amount}
+        return {
+            "channel": "bench",
+            "reference": reference,
+            "currency": "EUR",
+            "customer": {"id": "bench", "name": "B. Customer", "email": "bench@example.com"},
+            "lines": [
+                _LINE | {"sku": f"BENCH-{(index + each) % skus:04d}"} for each in range(self._lines)
+            ],
+            "delivery": {"method": "home", "address": _HOME},
+            "tenders": [card],
+        }
+
+    async def _until_closed(self) -> _Books:
+        """Wait for the last order, or give up when nothing closes any more."""
+        best, since = 0, time.monotonic()
+        while True:
+            books = await self._read_books()
+            self._told("delivered", books.closed)
+            if books.closed > best:
+                best, since = books.closed, time.monotonic()
+            if books.closed >= self._orders or time.monotonic() - since > GIVE_UP_SECONDS:
+                return books
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def _read_books(self) -> _Books:
+        async with self._db.connect() as tx:
+            found = await tx.execute(
+                text(
+                    "SELECT count(confirmed_at), count(closed_at), max(confirmed_at),"
+                    " min(grace_until), max(closed_at) FROM orders"
+                    " WHERE channel = 'bench' AND reference LIKE :run"
+                ),
+                {"run": f"{self._run}-%"},
+            )
+            return _Books(*found.one())
+
+    async def _weigh(self, client: Client) -> list[Weight]:
+        async with self._db.connect() as tx:
+            found = await tx.execute(
+                text(
+                    "SELECT o.number, array_agg(f.id) AS parts FROM orders o"
+                    " JOIN fulfillment_orders f ON f.order_number = o.number"
+                    " WHERE o.channel = 'bench' AND o.reference LIKE :run AND o.closed_at"
+                    " IS NOT NULL GROUP BY o.number ORDER BY o.number LIMIT :most"
+                ),
+                {"run": f"{self._run}-%", "most": WEIGHED},
+            )
+            orders = [Parts(row.number, row.parts) for row in found]
+        return [await weigh(client, order) for order in orders]
+
+    # --- the floor ---
+
+    async def _floor(self, client: Client, steps: Steps) -> tuple[float, list[float]]:
+        """Bare runs per second, and how long each bare update-with-start took."""
+        queue = f"{self._run}-floor"
+        async with _floor_worker(client, queue, self._running.temporal):
+
+            async def run(index: int) -> None:
+                await bare_run(client, queue, f"{queue}/run-{index}", steps)
+
+            async def update(index: int) -> None:
+                await bare_update(client, queue, f"{queue}/update-{index}")
+
+            began = time.monotonic()
+            await self._at_once(run, "bare runs")
+            seconds = time.monotonic() - began
+            return self._orders / seconds, await self._at_once(update, "bare updates")
+
+    async def _at_once(self, call: Callable[[int], Awaitable[None]], what: str) -> list[float]:
+        """Call for each order, so many in the air; gives the seconds that each call took."""
+        waiting = iter(range(self._orders))
+        took: list[float] = []
+
+        async def caller() -> None:
+            for index in waiting:
+                began = time.monotonic()
+                await call(index)
+                took.append(time.monotonic() - began)
+                self._told(what, len(took))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._concurrency):
+                group.create_task(caller())
+        return took
+
+    # --- the figures ---
+
+    def _figures(
+        self,
+        first: datetime,
+        posts: Sequence[float],
+        books: _Books,
+        weights: Sequence[Weight],
+        floor: float,
+        floor_posts: Sequence[float],
+        cpu: dict[str, float],
+    ) -> OrdersBench:
+        confirming, serving = _busy_seconds(first, books)
+        delivered = books.closed / serving
+        post, floor_post = 1000 * statistics.median(posts), 1000 * statistics.median(floor_posts)
+        return OrdersBench(
+            orders=self._orders,
+            concurrency=self._concurrency,
+            workers=sum(name.startswith("worker") for name in self._running.processes),
+            confirmed_per_second=round(books.confirmed / confirming, 2),
+            delivered_per_second=round(delivered, 2),
+            floor_per_second=round(floor, 2),
+            delivered_of_floor=round(delivered / floor, 3),
+            post_p50_ms=round(post, 1),
+            post_p99_ms=round(1000 * _p99(posts), 1),
+            floor_post_p50_ms=round(floor_post, 1),
+            post_of_floor=round(post / floor_post, 2),
+            events_per_order=statistics.mean(weight.events for weight in weights),
+            history_bytes_per_order=round(statistics.mean(weight.bytes for weight in weights)),
+            regular_activities_per_order=weights[0].steps.regular,
+            local_activities_per_order=weights[0].steps.local,
+            cpu_seconds_per_order=round(sum(cpu.values()), 4),
+            cpu_seconds_per_order_by_process={name: round(used, 4) for name, used in cpu.items()},
+            without_verdict=self._orders - books.closed,
+        )
+
+
+def _busy_seconds(first: datetime, books: _Books) -> tuple[float, float]:
+    """Seconds until the last confirmation, and seconds in which anything was to be done."""
+    assert books.last_confirmed is not None, "no order was confirmed"
+    assert books.first_grace_end is not None, "a confirmed order has a grace window"
+    assert books.last_closed is not None, "no order was delivered"
+    confirming = (books.last_confirmed - first).total_seconds()
+    pause = max(0.0, (books.first_grace_end - books.last_confirmed).total_seconds())
+    return confirming, (books.last_closed - first).total_seconds() - pause
+
+
+def _p99(seconds: Sequence[float]) -> float:
+    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
+
+
+@asynccontextmanager
+async def _floor_worker(client: Client, queue: str, temporal: str) -> AsyncIterator[None]:
+    """Serve bare runs by a process like ours, so that the processors are shared alike."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers.bench.floor", queue,
+        env={**os.environ, "TEMPORAL_ADDRESS": temporal},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            while not await has_poller(client, queue):
+                assert process.returncode is None, "the worker of the floor ended"
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+_LINE = {"quantity": 1, "unit_price_minor": 1999, "tax_minor": 319}
+_HOME = {
+    "name": "B. Customer", "line1": "1 rue de la Gare", "city": "Lyon", "postal_code": "69002",
+    "country": "FR",
+}  # fmt: skip
+_WAREHOUSE = {
+    "name": "Benchmark warehouse",
+    "kind": "warehouse",
+    "address": {
+        "line1": "1 quai du Port", "city": "Lyon", "postal_code": "69007", "country": "FR",
+    },
+    "latitude": 45.75,
+    "longitude": 4.85,
+    "serves": ["home"],
+    "channels": ["bench"],
+}  # fmt: skip
