@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -42,8 +42,8 @@ from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.outside import QUICK, SECRETS, Inbox, Outside
 from workers.auditing import SimulatorBooks, audit
-from workers.main import make_worker
 from workers.relay import Relay
+from workers.serving import effects_over, make_workers, working
 
 KEYS = {role: f"key-of-the-{role}" for role in ("operator", "channel", "node")}
 
@@ -449,16 +449,15 @@ async def a_world(
             heal_seconds=heal_seconds,
             payment_poll_seconds=payment_poll_seconds,
         )
-        worker: Worker = make_worker(
+        workers = make_workers(
             temporal,
-            book,
-            outside,
+            effects_over(book, outside),
             task_queue=queue,
             interceptors=[faults],
             graceful=timedelta(seconds=1),
             **(worker_options or {}),
         )
-        await stack.enter_async_context(_working(worker))
+        await stack.enter_async_context(_working(workers))
         relaying = asyncio.create_task(relay.run())
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=api_url, timeout=20, trust_env=False)
@@ -485,14 +484,15 @@ async def a_world(
 
 
 @asynccontextmanager
-async def _working(worker: Worker) -> AsyncIterator[None]:
-    """Let a worker work. One that does not stop is its test's failure, not a run that hangs."""
-    await worker.__aenter__()
+async def _working(workers: Sequence[Worker]) -> AsyncIterator[None]:
+    """Let workers work. One that does not stop is its test's failure, not a run that hangs."""
+    stack = contextlib.AsyncExitStack()
+    await stack.enter_async_context(working(workers))
     try:
         yield
     finally:
         async with asyncio.timeout(PATIENCE):
-            await worker.__aexit__(None)
+            await stack.aclose()
 
 
 @asynccontextmanager

@@ -8,35 +8,20 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
 
-from activities.carriers import CarrierActivities
-from activities.nodes import NodeActivities
-from activities.orders import OrderActivities
-from activities.payments import PaymentActivities
-from adapters.carriers.simulator import SimulatedCarrier
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect as connect_database
 from adapters.http import Http
-from adapters.nodes.simulator import SimulatedNode
-from adapters.psp.simulator import SimulatedProvider
 from workers import logging
-from workers.interceptors import LogContext
 from workers.relay import Relay
-from workers.sandbox import workflow_runner
+from workers.serving import effects_over, make_workers, working
 from workers.settings import Settings, policy_of, settings
 from workers.temporal import connect, log_through_python
-from workflows.fulfillment import FulfillmentWorkflow
-from workflows.order import OrderWorkflow
-
-WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow)
 
 LAST_SECONDS = 3
 """What stopping may take beyond the time that calls in the air are given."""
@@ -45,58 +30,6 @@ FAILED = 70
 """The exit status of a worker that could not go on, or not stop in time."""
 
 log = structlog.get_logger()
-
-
-def activities_over(book: SqlBook, outside: Http) -> list[Any]:
-    """Every activity, wired to the books and to one outside."""
-    orders = OrderActivities(book)
-    payments = PaymentActivities(book, {"simulator": SimulatedProvider(outside)})
-    nodes = NodeActivities(book, SimulatedNode(outside))
-    carriers = CarrierActivities(book, SimulatedCarrier(outside))
-    return [
-        orders.read_order,
-        orders.reserve_stock,
-        orders.release_reservation,
-        orders.confirm_order,
-        orders.route_order,
-        orders.close_order,
-        orders.carry_out,
-        orders.read_fulfillment,
-        orders.expire_offer,
-        orders.park_step,
-        orders.unpark_step,
-        payments.settle_payment,
-        nodes.offer_work,
-        nodes.ask_to_stop,
-        carriers.buy_label,
-        carriers.look_for_parcel,
-    ]
-
-
-def make_worker(
-    client: Client,
-    book: SqlBook,
-    outside: Http,
-    *,
-    task_queue: str,
-    graceful: timedelta,
-    interceptors: Sequence[Interceptor] = (),
-    **options: Any,
-) -> Worker:
-    """A worker for all our workflows and activities.
-
-    `graceful`: what calls in the air may take when it stops. `options` go to the SDK.
-    """
-    return Worker(
-        client,
-        task_queue=task_queue,
-        workflows=WORKFLOWS,
-        activities=activities_over(book, outside),
-        workflow_runner=workflow_runner(),
-        interceptors=[LogContext(), *interceptors],
-        graceful_shutdown_timeout=graceful,
-        **options,
-    )
 
 
 def _leave(event: str, **why: str) -> NoReturn:
@@ -134,14 +67,14 @@ async def run(config: Settings) -> None:
         payment_poll_seconds=config.payment_poll_seconds,
     )
     graceful = timedelta(seconds=config.shutdown_seconds)
-    async with make_worker(
+    workers = make_workers(
         client,
-        book,
-        outside,
+        effects_over(book, outside),
         task_queue=config.task_queue,
         graceful=graceful,
         on_fatal_error=_failed,
-    ):
+    )
+    async with working(workers):
         relaying = asyncio.create_task(relay.run())
         log.info("worker_started", task_queue=config.task_queue)
         await asyncio.wait(

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.orders import OrderActivities
     from oms.agenda import ATTEND, Agenda, Due
     from oms.decisions import Decision, Parked, missing_result
+    from workflows.queues import kind_of, queue_for
     from workflows.search import BLOCKED_STEP, NEEDS_ATTENTION, PROMISE_BY, STAGE
 
 _T = TypeVar("_T")
@@ -82,6 +83,7 @@ async def outside(call: Callable[..., Awaitable[_T]], argument: Any, summary: st
     return await workflow.execute_activity_method(
         call,
         argument,
+        task_queue=queue_for(kind_of(call), orders=workflow.info().task_queue),
         start_to_close_timeout=LONGEST_CALL,
         retry_policy=FAST_RETRIES,
         summary=summary,

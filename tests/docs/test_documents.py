@@ -27,7 +27,7 @@ from oms.payments import PaymentKind
 from oms.policy import Policy
 from simulator.settings import Settings as SimulatorSettings
 from workers.cli import app
-from workers.main import activities_over
+from workers.serving import activities_of, effects_over
 from workers.temporal import SEARCH_ATTRIBUTES
 from workflows.steps import NEEDS_A_PERSON, NO_PROGRESS
 
@@ -217,7 +217,7 @@ async def test_every_activity_is_registered_by_the_worker() -> None:
     engine = connect("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     async with Http("http://127.0.0.1:1", timeout=timedelta(seconds=1)) as outside:
         book = SqlBook(engine, Policy())
-        registered = {each.__name__ for each in activities_over(book, outside)}
+        registered = {each.__name__ for each in activities_of(*effects_over(book, outside))}
     await engine.dispose()
 
     assert registered == defined_activities()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
 
 from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
@@ -59,9 +58,8 @@ from oms.ports import (
     Scan,
 )
 from tests.adapters.db.stockroom import Stockroom
-from workers.main import WORKFLOWS
 from workers.relay import Relay
-from workers.sandbox import workflow_runner
+from workers.serving import make_workers, working
 from workflows.starting import StartOrder, start_order
 
 POLICY = Policy(
@@ -175,12 +173,6 @@ class Nodes:
         self.told_to_stop.append(request.fulfillment_order)
 
 
-def _activities_of(*things: object) -> list[Callable[..., Any]]:
-    """Every activity that these offer."""
-    found = [getattr(thing, name) for thing in things for name in dir(thing)]
-    return [each for each in found if hasattr(each, "__temporal_activity_definition")]
-
-
 class Month:
     """What a test may do while time flies."""
 
@@ -199,8 +191,8 @@ class Month:
         )
         self.numbers: list[str] = []
 
-    def activities(self) -> list[Callable[..., Any]]:
-        return _activities_of(
+    def effects(self) -> Sequence[object]:
+        return (
             OrderActivities(self.book),
             PaymentActivities(self.book, {"simulator": self.bank}),
             NodeActivities(self.book, self.nodes),
@@ -442,14 +434,8 @@ async def a_month(database_url: str, client: Client) -> AsyncIterator[Month]:
     logging.getLogger("temporalio.activity").setLevel(logging.ERROR)
     month = Month(engine, client, f"oms-{os.urandom(4).hex()}")
     await month.shelf.sells("LAMP")
-    worker = Worker(
-        client,
-        task_queue=month.queue,
-        workflows=WORKFLOWS,
-        activities=month.activities(),
-        workflow_runner=workflow_runner(),
-    )
-    async with worker:
+    workers = make_workers(client, month.effects(), task_queue=month.queue, graceful=timedelta(0))
+    async with working(workers):
         yield month
         await month.end()
     logging.getLogger("temporalio.activity").setLevel(logging.NOTSET)

@@ -10,8 +10,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from tests.histories.recording import FOLDER, IN_GRACE, ROUTED, names_this_machine
-from workers.main import WORKFLOWS
 from workers.sandbox import workflow_runner
+from workers.serving import WORKFLOWS
 from workflows import steps
 
 RECORDS = sorted(FOLDER.glob("*.json"))

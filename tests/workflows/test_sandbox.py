@@ -7,8 +7,8 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import UnintentionalPassthroughError
 
 from tests.workflows.forgetful import ForgetfulWorkflow
-from workers.main import WORKFLOWS
 from workers.sandbox import workflow_runner
+from workers.serving import WORKFLOWS
 
 
 @pytest.mark.parametrize("kind", WORKFLOWS)
