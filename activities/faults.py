@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from temporalio.exceptions import ApplicationError
 
-from oms.errors import OmsError, Unreachable
+from oms.errors import OmsError, Unreachable, told
 
 BROKEN_INVARIANT = "broken_invariant"
 
@@ -29,7 +29,7 @@ def as_application_errors() -> Iterator[None]:
         ) from fault
     except _BUGS as bug:
         raise ApplicationError(
-            f"broken invariant: {type(bug).__name__}: {bug}",
+            f"broken invariant: {told(bug)}",
             type=BROKEN_INVARIANT,
             non_retryable=True,
         ) from bug

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from adapters.db.migrate import upgrade
 from workers.embedded.places import cache_dir, free_port
@@ -28,7 +27,7 @@ from workers.embedded.toolchains import (
     find_test_server,
 )
 from workers.stack import Stack
-from workers.temporal import ensure_search_attributes, reachable
+from workers.temporal import data_converter, ensure_search_attributes, reachable
 
 _TEMPLATE = "template_oms"
 _EXIT_STATUS = pytest.StashKey[int]()
@@ -144,7 +143,7 @@ async def temporal_address(say: Callable[[str], None]) -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 async def temporal(temporal_address: str) -> Client:
     """A client of the session's server, speaking pydantic."""
-    client = await Client.connect(temporal_address, data_converter=pydantic_data_converter)
+    client = await Client.connect(temporal_address, data_converter=data_converter())
     await ensure_search_attributes(client)
     return client
 

@@ -23,6 +23,7 @@ from workers.doctor import Finding, Health, examine
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
 from workers.embedded.toolchains import fetch_all
+from workers.encryption import new_codec_key
 from workers.settings import settings
 from workers.stack import AlreadyRunning, Stack, stop_running
 from workers.state import Running, new_key, read_running
@@ -129,6 +130,17 @@ def key(
     made = new_key(role)
     asyncio.run(_store_key(name or role, made, role, channel, location))
     typer.echo(made)
+
+
+@app.command("codec-key")
+def codec_key(
+    id: Annotated[str, typer.Argument(help="Names the key; by default the day of today.")] = "",
+) -> None:
+    """Draw a key for OMS_CODEC_KEYS and show it, once: it is kept nowhere."""
+    try:
+        typer.echo(new_codec_key(id or f"{datetime.now(UTC):%Y-%m-%d}"))
+    except ValueError as bad:
+        raise typer.BadParameter(str(bad)) from None
 
 
 async def _store_key(

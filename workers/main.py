@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect as connect_database
 from adapters.http import Http
+from oms.errors import told
 from workers import logging
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
@@ -45,7 +46,7 @@ def _leave(event: str, **why: str) -> NoReturn:
 
 
 async def _failed(fault: BaseException) -> None:
-    _leave("worker_failed", error=repr(fault.__cause__ or fault))
+    _leave("worker_failed", error=told(fault.__cause__ or fault))
 
 
 async def run(config: Settings) -> None:

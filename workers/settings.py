@@ -87,6 +87,23 @@ class Settings(BaseSettings):
         None, description="`whsec_…` that locations sign with."
     )
 
+    codec_keys: SecretStr | None = Field(
+        None,
+        description="`id:base64key,…` that payloads in Temporal are encrypted with: the first"
+        " encrypts, all decrypt; `plain` in the first place encrypts nothing new. Unset: off.",
+    )
+    codec_host: str = Field("127.0.0.1", description="The address the codec server listens on.")
+    codec_port: Port = Field(8091, description="The port the codec server listens on.")
+    codec_origins: str = Field(
+        "http://localhost:8233,http://127.0.0.1:8233",
+        description="The origins of the Temporal UI that may ask the codec server, by commas.",
+    )
+    codec_token: SecretStr | None = Field(
+        None,
+        description="The bearer token that the codec server asks for. Unset it listens on this"
+        " machine only; `none` asks for none, where something in front of it does.",
+    )
+
     postal_table: Path | None = Field(
         None, description="CSV with `country,postal_code,latitude,longitude`; unset: our own."
     )

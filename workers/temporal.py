@@ -12,7 +12,8 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, Interceptor
 from temporalio.common import SearchAttributeKey
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -23,6 +24,9 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from workers.encryption import EncryptingCodec, KeyRing
+from workers.failures import DiscreetFailures, SealedFailures
+from workers.settings import settings
 from workflows import search
 
 SEARCH_ATTRIBUTES: Mapping[str, int] = {
@@ -50,6 +54,32 @@ def log_through_python() -> None:
     )
 
 
+def data_converter(codec_keys: str | None = None) -> DataConverter:
+    """How values cross to Temporal: by pydantic, sealed if there are keys (`KeyRing.read`).
+
+    Every client, worker and replayer of ours needs this one.
+
+    Raises:
+        ValueError: the keys cannot be read.
+    """
+    if not codec_keys:
+        return DataConverter(
+            payload_converter_class=PydanticPayloadConverter,
+            failure_converter_class=DiscreetFailures,
+        )
+    ring = KeyRing.read(codec_keys)
+    return DataConverter(
+        payload_converter_class=PydanticPayloadConverter,
+        failure_converter_class=SealedFailures if ring.seals_with else DiscreetFailures,
+        payload_codec=EncryptingCodec(ring),
+    )
+
+
+def _data_converter() -> DataConverter:
+    keys = settings().codec_keys
+    return data_converter(keys.get_secret_value() if keys else None)
+
+
 async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = False) -> Client:
     """Connect to the server that ``TEMPORAL_ADDRESS`` names, by default on this machine.
 
@@ -59,11 +89,12 @@ async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = Fa
 
     Raises:
         RuntimeError: nobody answers there (the SDK's own).
+        ValueError: the codec keys cannot be read.
     """
     where = ClientConfig.load_client_connect_config()
     where.setdefault("target_host", "localhost:7233")
     return await Client.connect(
-        **where, data_converter=pydantic_data_converter, interceptors=interceptors, lazy=lazy
+        **where, data_converter=_data_converter(), interceptors=interceptors, lazy=lazy
     )
 
 
@@ -75,7 +106,7 @@ async def connect_to(address: str) -> Client:
     """
     where = ClientConfig.load_client_connect_config()
     where["target_host"] = address
-    return await Client.connect(**where, data_converter=pydantic_data_converter)
+    return await Client.connect(**where, data_converter=_data_converter())
 
 
 async def reachable(address: str) -> bool:

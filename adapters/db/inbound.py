@@ -21,6 +21,7 @@ from adapters.db.book import SqlBook
 from adapters.db.nodes import Parcel
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
+from oms.errors import told
 from oms.numbers import order_of
 from oms.orders import FulfillmentOrder
 from oms.policy import Policy
@@ -128,7 +129,7 @@ async def _apply_chain(
                 raise  # the books are out of reach: the claim ends by itself and it is tried again
             except Exception as bug:  # one event that cannot be read must not stop all the others
                 log.exception("inbound_event_broke", inbound=event.id, party=event.party)
-                outcome, detail = None, f"{type(bug).__name__}: {bug}"
+                outcome, detail = None, told(bug)
             await _write_outcome(engine, event, outcome, detail, now)
 
 

@@ -136,7 +136,7 @@ def test_every_command_a_page_names_exists(page: Path) -> None:
     known = {command.split()[0] for command in commands()}
     orders = {command.split()[1] for command in commands() if " " in command}
 
-    for named in re.findall(r"\boms ([a-z]+)((?: [a-z]+)?)", code_in(page)):
+    for named in re.findall(r"\boms ([a-z-]+)((?: [a-z]+)?)", code_in(page)):
         assert named[0] in known, named
         if named[0] == "order" and named[1]:
             assert named[1].strip() in orders, named

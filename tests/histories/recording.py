@@ -22,7 +22,6 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from adapters.db.migrate import upgrade
 from tests.world import POLICY, World, a_shop
@@ -30,7 +29,7 @@ from workers.embedded.places import free_port
 from workers.embedded.postgres import Postgres
 from workers.embedded.temporal import development_server
 from workers.embedded.toolchains import fetch_temporal
-from workers.temporal import ensure_search_attributes, reachable
+from workers.temporal import data_converter, ensure_search_attributes, reachable
 from workflows import steps
 
 FOLDER = Path(__file__).parent
@@ -265,7 +264,7 @@ async def main() -> None:
     await server.start()
     address = f"127.0.0.1:{port}"
     await server.until(lambda: reachable(address), within=60)
-    client = await Client.connect(address, data_converter=pydantic_data_converter)
+    client = await Client.connect(address, data_converter=data_converter())
     await ensure_search_attributes(client)
 
     async def database() -> str:

@@ -8,12 +8,11 @@ import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.time.months import Month, a_month
 from workers.embedded.places import free_port
 from workers.embedded.processes import Child, listens
-from workers.temporal import SEARCH_ATTRIBUTES
+from workers.temporal import SEARCH_ATTRIBUTES, data_converter
 
 
 class Skipping:
@@ -33,9 +32,7 @@ class Skipping:
             server = Child("time-skipping server", [self._program, str(port)], log=self._log)
             await server.start()
             await server.until(lambda: listens(port), within=60)
-            client = await Client.connect(
-                f"127.0.0.1:{port}", data_converter=pydantic_data_converter
-            )
+            client = await Client.connect(f"127.0.0.1:{port}", data_converter=data_converter())
             await _define_search_attributes(client)
             self._running = server, client
         return self._running[1]

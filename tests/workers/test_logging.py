@@ -1,18 +1,23 @@
+import asyncio
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
 
+from oms.errors import OutcomeUnknown
 from workers.logging import configure, order_number
 
 
 @pytest.fixture(autouse=True)
 def _put_back() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
     yield
+    sys.excepthook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -67,19 +72,57 @@ def test_the_variables_of_a_fault_stay_out_of_the_log(capsys: pytest.CaptureFixt
     assert "Tilsitt" not in json.dumps(last_line(capsys))
 
 
-def test_the_row_that_the_database_quotes_stays_out_of_the_log(
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_what_a_fault_quotes_stays_out_of_the_log(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "pretty"]
+) -> None:
+    configure(log_format)
+    street = "Tilsitt"
+
+    try:
+        try:
+            raise ValueError(f"no such street: 5 quai {street}")
+        except ValueError as cause:
+            raise ExceptionGroup(street, [OutcomeUnknown("POST answered 500")]) from cause
+    except ExceptionGroup:
+        structlog.get_logger().exception("delivery_failed")
+
+    logged = capsys.readouterr().out
+    assert street not in logged
+    assert "ValueError" in logged
+    assert "POST answered 500" in logged, "our own words stay"
+
+
+async def test_a_task_that_nobody_awaited_keeps_what_it_held_to_itself(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("json")
 
-    try:
-        raise ValueError("violates a constraint\nDETAIL:  Failing row contains (5 quai Tilsitt)")
-    except ValueError:
-        structlog.get_logger().exception("delivery_failed")
+    async def deliver() -> None:
+        raise LookupError("5 quai Tilsitt")
 
-    logged = json.dumps(last_line(capsys))
-    assert "violates a constraint" in logged
+    task = asyncio.create_task(deliver())
+    await asyncio.wait([task])
+    asyncio.get_running_loop().default_exception_handler(
+        {"message": "Task exception was never retrieved", "exception": task.exception(), "f": task}
+    )
+    logging.getLogger("lib").warning("cannot deliver: %s", task.exception())
+
+    logged = capsys.readouterr().out
+    assert "LookupError" in logged
     assert "Tilsitt" not in logged
+
+
+def test_a_process_that_dies_of_a_bug_says_so_in_its_log_and_quotes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("json")
+
+    fault = ValueError("5 quai Tilsitt")
+    sys.excepthook(ValueError, fault, None)
+
+    assert last_line(capsys)["event"] == "process_failed"
+    assert "Tilsitt" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from tests.histories.recording import FOLDER, IN_GRACE, ROUTED, names_this_machine
 from workers.sandbox import workflow_runner
 from workers.serving import WORKFLOWS
+from workers.temporal import data_converter
 from workflows import steps
 
 RECORDS = sorted(FOLDER.glob("*.json"))
@@ -22,7 +22,7 @@ async def replay(record: Path) -> None:
     replayer = Replayer(
         workflows=WORKFLOWS,
         workflow_runner=workflow_runner(),
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(),
     )
     await replayer.replay_workflow(WorkflowHistory.from_json(told["workflow_id"], told["history"]))
 
