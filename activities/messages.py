@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
+from oms.agenda import Agenda
 from oms.book import Command
 from oms.decisions import Parked
+from oms.payments import PaymentOutcome
 from oms.ports import Message
 
 
@@ -33,6 +35,13 @@ class AtPayment(Message):
 
     key: str
     at: datetime
+
+
+class Settled(Message):
+    """What became of a payment, and what is due for its order then; unless it is pending."""
+
+    outcome: PaymentOutcome
+    agenda: Agenda | None = None
 
 
 class CommandAt(Message):

@@ -5,6 +5,7 @@ from temporalio import activity
 
 from activities.faults import as_application_errors
 from activities.messages import AtFulfillment
+from oms.agenda import Agenda
 from oms.book import OrderBook
 from oms.ports import FulfillmentNode
 
@@ -18,23 +19,25 @@ class NodeActivities:
         self._book, self._node = book, node
 
     @activity.defn
-    async def offer_work(self, about: AtFulfillment) -> None:
-        """Offer a fulfillment order to its location."""
+    async def offer_work(self, about: AtFulfillment) -> Agenda:
+        """Offer a fulfillment order to its location. Gives what is due then."""
         with as_application_errors():
             offer = await self._book.offer_of(about.id)
             if offer is None:
-                return
+                return await self._book.fulfillment_agenda(about.id, about.at)
             await self._node.offer(offer)
-            await self._book.offered(about.id, about.at)
+            agenda = await self._book.offered(about.id, about.at)
         log.info("work_offered", fulfillment_order=about.id, location=offer.location)
+        return agenda
 
     @activity.defn
-    async def ask_to_stop(self, about: AtFulfillment) -> None:
-        """Ask a location to stop, or tell it that an offer is withdrawn."""
+    async def ask_to_stop(self, about: AtFulfillment) -> Agenda:
+        """Ask a location to stop, or tell it that an offer is withdrawn. Gives what is due then."""
         with as_application_errors():
             request = await self._book.work_to_cancel(about.id)
             if request is None:
-                return
+                return await self._book.fulfillment_agenda(about.id, about.at)
             await self._node.cancel(request)
-            await self._book.asked_to_stop(about.id, request.key, about.at)
+            agenda = await self._book.asked_to_stop(about.id, request.key, about.at)
         log.info("asked_to_stop", fulfillment_order=about.id, location=request.location)
+        return agenda

@@ -6,7 +6,7 @@ import structlog
 from temporalio import activity
 
 from activities.faults import as_application_errors
-from activities.messages import AtPayment
+from activities.messages import AtPayment, Settled
 from oms.book import OrderBook
 from oms.errors import BadRequest, OutcomeUnknown
 from oms.payments import PaymentCall, PaymentOutcome
@@ -22,7 +22,7 @@ class PaymentActivities:
         self._book, self._providers = book, providers
 
     @activity.defn
-    async def settle_payment(self, about: AtPayment) -> PaymentOutcome:
+    async def settle_payment(self, about: AtPayment) -> Settled:
         """Bring one payment to an outcome.
 
         A key that was tried before is looked up first: what the provider did stands, whatever
@@ -31,12 +31,13 @@ class PaymentActivities:
         with as_application_errors():
             call = await self._book.begin_payment(about.key, about.at)
             if call.status in ("succeeded", "failed"):
-                return PaymentOutcome.model_validate({"status": call.status, "reason": call.reason})
+                agenda = await self._book.agenda(call.order, about.at)
+                return Settled(outcome=_known(call), agenda=agenda)
             result = await self._ask(call, about)
             if isinstance(result, Pending):
                 await self._book.doubt_payment(about.key, "pending", about.at)
-                return PaymentOutcome(status="pending")
-            outcome = await self._book.settle_payment(
+                return Settled(outcome=PaymentOutcome(status="pending"))
+            outcome, agenda = await self._book.settle_payment(
                 about.key, result, about.at, settled_by="provider"
             )
         log.info(
@@ -46,7 +47,7 @@ class PaymentActivities:
             amount_minor=call.amount_minor,
             currency=call.currency,
         )
-        return outcome
+        return Settled(outcome=outcome, agenda=agenda)
 
     async def _ask(self, call: PaymentCall, about: AtPayment) -> Approved | Declined | Pending:
         provider = self._provider(call)
@@ -67,6 +68,10 @@ class PaymentActivities:
         if provider is None:
             raise BadRequest(f"{call.key} cannot go by itself: {call.provider or 'the till'} must")
         return provider
+
+
+def _known(call: PaymentCall) -> PaymentOutcome:
+    return PaymentOutcome.model_validate({"status": call.status, "reason": call.reason})
 
 
 def _must_remember(provider: PaymentProvider, call: PaymentCall) -> None:

@@ -139,10 +139,11 @@ class OrderBook(Protocol):
         *,
         settled_by: str,
         nudge: bool = False,
-    ) -> PaymentOutcome:
+    ) -> tuple[PaymentOutcome, Agenda]:
         """Write a payment's outcome. A declined authorisation refuses a pending order.
 
-        `nudge`: the order's process does not know yet and is told.
+        Gives the outcome that stands, and what is due for the order now. `nudge`: the order's
+        process does not know yet and is told.
         """
         ...
 
@@ -158,7 +159,7 @@ class OrderBook(Protocol):
         """What to offer; None if it is not to be offered (any more)."""
         ...
 
-    async def offered(self, id: str, at: datetime) -> None:
+    async def offered(self, id: str, at: datetime) -> Agenda:
         """The node has the offer."""
         ...
 
@@ -170,15 +171,19 @@ class OrderBook(Protocol):
         """What to ask the node to stop; None if it was asked already."""
         ...
 
-    async def asked_to_stop(self, id: str, key: str, at: datetime) -> None:
+    async def asked_to_stop(self, id: str, key: str, at: datetime) -> Agenda:
         """The node has the request."""
+        ...
+
+    async def parcel_agenda(self, shipment: str, at: datetime) -> Agenda:
+        """What is due for the fulfillment order that a parcel belongs to."""
         ...
 
     async def label_request(self, shipment: str) -> LabelRequest:
         """What the carrier needs for a label. Personal data."""
         ...
 
-    async def label_bought(self, shipment: str, label: LabelBought, at: datetime) -> None:
+    async def label_bought(self, shipment: str, label: LabelBought, at: datetime) -> Agenda:
         """A parcel has its label."""
         ...
 
@@ -186,7 +191,7 @@ class OrderBook(Protocol):
         """A parcel's tracking number."""
         ...
 
-    async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> None:
+    async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> Agenda:
         """What the carrier said when asked; perhaps nothing new."""
         ...
 

@@ -73,6 +73,7 @@ async def run(config: Settings) -> None:
         effects_over(book, outside),
         task_queue=config.task_queue,
         graceful=graceful,
+        sandboxed=False,
         on_fatal_error=_failed,
     )
     async with working(workers):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 
 from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
@@ -52,6 +52,7 @@ def make_workers(
     kinds: Collection[Kind] = tuple(Kind),
     per_second: Mapping[Kind, float] | None = None,
     interceptors: Sequence[Interceptor] = (),
+    sandboxed: bool = True,
     **options: Any,
 ) -> list[Worker]:
     """A worker for each kind of work, each with slots of its own: who hangs, hangs alone.
@@ -64,6 +65,8 @@ def make_workers(
         kinds: Those to serve.
         per_second: The most calls a second for a kind, by all processes together.
         interceptors: See every call, within ours.
+        sandboxed: Refuse what would not replay. Tests do; production trusts them, see
+            docs/decisions/0012.
         options: For the SDK.
     """
     common = {
@@ -75,7 +78,10 @@ def make_workers(
     for kind in kinds:
         queue = queue_for(kind, orders=task_queue)
         if kind is Kind.ORDERS:
-            workers.append(_orders(client, effects, task_queue=queue, **common))
+            runner = workflow_runner() if sandboxed else UnsandboxedWorkflowRunner()
+            workers.append(
+                _orders(client, effects, task_queue=queue, workflow_runner=runner, **common)
+            )
             continue
         served = [each for each in effects if isinstance(each, EFFECTS[kind])]
         workers.append(
@@ -98,7 +104,6 @@ def _orders(client: Client, effects: Sequence[object], **options: Any) -> Worker
     return Worker(
         client,
         workflows=WORKFLOWS,
-        workflow_runner=workflow_runner(),
         activities=activities_of(*effects),
         max_concurrent_activity_task_polls=1,
         **options,

@@ -56,21 +56,20 @@ class FulfillmentWorkflow(Repairable):
     async def _carry_out(self, due: Due) -> Agenda | None:
         match due.do:
             case due_for.OFFER:
-                await self._offer(due)
+                return await self._offer(due)
             case due_for.EXPIRE:
                 return await self._expire(due)
             case due_for.ASK_TO_STOP:
-                await self._ask_to_stop(due)
+                return await self._ask_to_stop(due)
             case due_for.BUY_LABEL:
-                await self._buy_label(due)
+                return await self._buy_label(due)
             case due_for.POLL:
-                await self._poll(due)
+                return await self._poll(due)
             case _:
                 raise AssertionError(f"nobody knows how to {due.do}")
-        return None
 
-    async def _offer(self, due: Due) -> None:
-        await self._process.step(
+    async def _offer(self, due: Due) -> Agenda | None:
+        return await self._process.step(
             due,
             lambda: outside(NodeActivities.offer_work, self._now(), f"Offer {due.about}"),
             "done_manually",
@@ -83,16 +82,16 @@ class FulfillmentWorkflow(Repairable):
             due, lambda: in_books(OrderActivities.expire_offer, self._now(), words)
         )
 
-    async def _ask_to_stop(self, due: Due) -> None:
-        await self._process.step(
+    async def _ask_to_stop(self, due: Due) -> Agenda | None:
+        return await self._process.step(
             due,
             lambda: outside(NodeActivities.ask_to_stop, self._now(), f"Ask to stop {due.about}"),
             "done_manually",
             "fail",
         )
 
-    async def _buy_label(self, due: Due) -> None:
-        await self._process.step(
+    async def _buy_label(self, due: Due) -> Agenda | None:
+        return await self._process.step(
             due,
             lambda: outside(
                 CarrierActivities.buy_label,
@@ -104,8 +103,8 @@ class FulfillmentWorkflow(Repairable):
             "fail",
         )
 
-    async def _poll(self, due: Due) -> None:
-        await self._process.step(
+    async def _poll(self, due: Due) -> Agenda | None:
+        return await self._process.step(
             due,
             lambda: outside(
                 CarrierActivities.look_for_parcel,

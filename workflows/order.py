@@ -45,6 +45,9 @@ _STEPS_IN_BOOKS = {
     due_for.ROUTE: (OrderActivities.route_order, "Give units to locations"),
     due_for.CLOSE: (OrderActivities.close_order, "Close, or void what is left"),
 }
+_FIRST = Agenda(stage="placing", due=(Due(do=due_for.RESERVE),))
+"""What a new order needs first, known without asking; where it has it, nothing changes."""
+
 _MONEY_WORDS = {
     "authorize": "Authorise the payment",
     "capture": "Capture what left",
@@ -73,6 +76,7 @@ class OrderWorkflow(Repairable):
             stage="placing",
             heal=timedelta(seconds=order.heal_seconds),
             parked=order.parked,
+            first=_FIRST if workflow.info().continued_run_id is None else None,
         )
         self._order = order
 
@@ -93,22 +97,21 @@ class OrderWorkflow(Repairable):
 
     async def _carry_out(self, due: Due) -> Agenda | None:
         if due.do == due_for.SETTLE:
-            await self._settle(due)
-            return None
+            return await self._settle(due)
         if due.do == due_for.SERVE:
             await self._serve(due)
-            return None
+            return self._process.agenda
         call, words = _STEPS_IN_BOOKS[due.do]
         return await self._process.step(due, lambda: in_books(call, self._at(), words))
 
-    async def _settle(self, due: Due) -> None:
+    async def _settle(self, due: Due) -> Agenda | None:
         """Bring one payment to its outcome; one that failed for good waits for a person."""
         key = due.about
         words = _MONEY_WORDS[key.split(":")[1]]
         patience = timedelta(seconds=self._order.payment_poll_seconds)
         while True:
             heard = self._process.heard
-            outcome = await self._process.step(
+            settled = await self._process.step(
                 due,
                 lambda: outside(
                     PaymentActivities.settle_payment,
@@ -118,21 +121,22 @@ class OrderWorkflow(Repairable):
                 "done_manually",
                 "fail",
             )
-            if outcome is None or outcome.status == "succeeded":
-                return
-            if outcome.status == "failed":
+            if settled is None or settled.outcome.status == "succeeded":
+                return settled.agenda if settled else None
+            if settled.outcome.status == "failed":
                 break
             await self._wait_for_provider(due, heard, patience)
             patience = min(patience * 2, LONGEST_HEAL)
         if due.step == "authorise":
-            return
+            return settled.agenda
         parked = Parked(
             step=due.step,
             error_code=DECLINED,
-            error=f"the provider declined: {outcome.reason or 'no reason given'}",
+            error=f"the provider declined: {settled.outcome.reason or 'no reason given'}",
             actions=("retry", "new_attempt", "done_manually", "fail"),
         )
         await self._process.park(due, parked)
+        return None
 
     async def _wait_for_provider(self, due: Due, heard: int, patience: timedelta) -> None:
         """A pending payment is looked up when its webhook came, or when none comes."""

@@ -104,9 +104,14 @@ class Process:
         stage: str,
         heal: timedelta,
         parked: Sequence[Parked] = (),
+        first: Agenda | None = None,
     ) -> None:
-        """`parked`: the steps that waited when an earlier run continued as this one."""
-        self.agenda = Agenda(stage=stage)
+        """Make a process that has done nothing yet.
+
+        `parked`: the steps that waited when an earlier run continued as this one. `first`: what
+        is surely due at the beginning; without it the books are asked.
+        """
+        self.agenda = first or Agenda(stage=stage)
         self._number, self._title = number, title
         self._read, self._carry_out, self._decide = read, carry_out, decide
         self._heal = heal
@@ -117,7 +122,7 @@ class Process:
         self._waiting: dict[str, _Waiting] = {each.step: _Waiting(each) for each in parked}
         self._inherited = set(self._waiting)
         self._at_rest = 0
-        self._stale, self._news = True, False
+        self._stale, self._news = first is None, False
         self._alarm: tuple[datetime, asyncio.Task[None]] | None = None
         shown = workflow.info().typed_search_attributes
         self._shown: tuple[Any, ...] = (

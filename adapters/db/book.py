@@ -28,7 +28,7 @@ from oms.book import (
 from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.numbers import order_of
-from oms.orders import FulfillmentOrder, Order, OrderStatus
+from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
 from oms.payments import PaymentCall, PaymentKind, PaymentOutcome
 from oms.policy import Policy
 from oms.ports import (
@@ -106,9 +106,7 @@ class SqlBook(OrderBook):
     ) -> Agenda:
         async def apply(unit: OrderUnit) -> Agenda:
             await effect(unit)
-            after = await load_order(unit.tx, number)
-            assert after is not None
-            return order_agenda(after, at)
+            return order_agenda(await unit.reloaded(), at)
 
         return await self.change(number, at, apply)
 
@@ -240,8 +238,8 @@ class SqlBook(OrderBook):
         *,
         settled_by: str,
         nudge: bool = False,
-    ) -> PaymentOutcome:
-        async def settle(unit: OrderUnit) -> PaymentOutcome:
+    ) -> tuple[PaymentOutcome, Agenda]:
+        async def settle(unit: OrderUnit) -> tuple[PaymentOutcome, Agenda]:
             entry = unit.order.entry(key)
             outcome = await money.settle_entry(unit, entry, result, settled_by=settled_by)
             refuses = outcome.status == "failed" and entry.kind == "authorization"
@@ -253,7 +251,7 @@ class SqlBook(OrderBook):
             if nudge:
                 unit.nudge_order("payment settled")
             await unit.flush("settle")
-            return outcome
+            return outcome, order_agenda(await unit.reloaded(), at)
 
         return await self.change(_order_of_key(key), at, settle)
 
@@ -290,9 +288,7 @@ class SqlBook(OrderBook):
         async def apply(unit: OrderUnit) -> Agenda:
             await effect(unit, unit.order.fulfillment_order(id))
             await unit.flush("fulfillment")
-            after = await load_order(unit.tx, unit.number)
-            assert after is not None
-            return fulfillment_agenda(after, id, at, silent=self._policy.silent)
+            return fulfillment_agenda(await unit.reloaded(), id, at, silent=self._policy.silent)
 
         return await self.change(order_of(id), at, apply)
 
@@ -315,8 +311,8 @@ class SqlBook(OrderBook):
         )
 
     @override
-    async def offered(self, id: str, at: datetime) -> None:
-        await self._change_fulfillment(
+    async def offered(self, id: str, at: datetime) -> Agenda:
+        return await self._change_fulfillment(
             id, at, lambda unit, each: parking.write_offered(unit, each, self._policy)
         )
 
@@ -359,16 +355,22 @@ class SqlBook(OrderBook):
         )
 
     @override
-    async def asked_to_stop(self, id: str, key: str, at: datetime) -> None:
+    async def asked_to_stop(self, id: str, key: str, at: datetime) -> Agenda:
         seq = int(key.rsplit(":", 1)[1])
 
         async def asked(unit: OrderUnit, each: FulfillmentOrder) -> None:
             if each.cancellation_asked < seq:
                 await unit.set_fulfillment(id, cancellation_asked=seq)
 
-        await self._change_fulfillment(id, at, asked)
+        return await self._change_fulfillment(id, at, asked)
 
     # --- parcels ---
+
+    @override
+    async def parcel_agenda(self, shipment: str, at: datetime) -> Agenda:
+        order = await self.read(order_of(shipment))
+        parcel = order.shipment(shipment)
+        return fulfillment_agenda(order, parcel.fulfillment_order, at, silent=self._policy.silent)
 
     @override
     async def label_request(self, shipment: str) -> LabelRequest:
@@ -376,19 +378,34 @@ class SqlBook(OrderBook):
             return await parcels.label_request(connection, shipment)
 
     @override
-    async def label_bought(self, shipment: str, label: LabelBought, at: datetime) -> None:
-        await self.change(
-            order_of(shipment),
-            at,
-            lambda unit: parcels.write_label(unit, unit.order.shipment(shipment), label),
+    async def label_bought(self, shipment: str, label: LabelBought, at: datetime) -> Agenda:
+        return await self._change_parcel(
+            shipment, at, lambda unit, parcel: parcels.write_label(unit, parcel, label)
         )
+
+    async def _change_parcel(
+        self,
+        shipment: str,
+        at: datetime,
+        effect: Callable[[OrderUnit, Shipment], Awaitable[Any]],
+    ) -> Agenda:
+        """Change a parcel; what is due then is asked of its fulfillment order."""
+
+        async def apply(unit: OrderUnit) -> Agenda:
+            parcel = unit.order.shipment(shipment)
+            await effect(unit, parcel)
+            return fulfillment_agenda(
+                await unit.reloaded(), parcel.fulfillment_order, at, silent=self._policy.silent
+            )
+
+        return await self.change(order_of(shipment), at, apply)
 
     @override
     async def tracking_number_of(self, shipment: str) -> str | None:
         return (await self.read(order_of(shipment))).shipment(shipment).tracking_number
 
     @override
-    async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> None:
+    async def scanned(self, shipment: str, scans: Sequence[Scan], at: datetime) -> Agenda:
         for scan in scans:
             await self.change(
                 order_of(shipment),
@@ -402,15 +419,15 @@ class SqlBook(OrderBook):
                 ),
             )
 
-        async def asked(unit: OrderUnit) -> None:
-            if unit.order.shipment(shipment).last_asked_at == at:
+        async def asked(unit: OrderUnit, parcel: Shipment) -> None:
+            if parcel.last_asked_at == at:
                 return  # told before, and its answer was lost
             await unit.run(
                 "UPDATE shipments SET last_asked_at = :at WHERE id = :id", at=at, id=shipment
             )
             await unit.flush("asked")
 
-        await self.change(order_of(shipment), at, asked)
+        return await self._change_parcel(shipment, at, asked)
 
     # --- people ---
 

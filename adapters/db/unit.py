@@ -159,6 +159,12 @@ class OrderUnit:
             **values,
         )
 
+    async def reloaded(self) -> Order:
+        """Read the order as this transaction leaves it."""
+        after = await load_order(self.tx, self.number)
+        assert after is not None, "a locked order does not go away"
+        return after
+
     async def flush(self, cause: str) -> None:
         """Write all that was gathered. Stock comes last: those rows are the hot ones."""
         await self._write_moves()
