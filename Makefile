@@ -14,10 +14,10 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # stay together, and in the order of the files, so that servers are built while pure tests run.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup dev demo up test check format requirements clean
+.PHONY: help setup dev demo up test test-real check format requirements clean
 
 help: ## Show this page
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Install what the product needs; leaves the command line at .venv/bin/oms
 
@@ -31,6 +31,9 @@ up: setup ## Start everything and leave it running; Ctrl-C stops all of it
 
 test: dev ## Set up and run every test
 	@exec $(PYTEST) $(ARGS)
+
+test-real: dev ## Run what needs Temporal on its real server, built once (5 minutes)
+	@OMS_TEST_TEMPORAL=real exec $(BIN)/python -m pytest $(or $(ARGS),tests/scenarios tests/workflows tests/workers tests/embedded)
 
 check: dev ## Formatting, lint, types, import contracts and every test
 	$(BIN)/ruff format --check .

@@ -2,6 +2,9 @@
 
 The servers start once, when the first test asks. Tests that need none run first, while the
 toolchains they would need are fetched or built beside them.
+
+With ``OMS_TEST_TEMPORAL=real`` (`make test-real`) Temporal is the real server over the session's
+PostgreSQL, and the whole stack runs on it with two workers.
 """
 
 import asyncio
@@ -17,18 +20,29 @@ import pytest
 from temporalio.client import Client
 
 from adapters.db.migrate import upgrade
+from workers.embedded import cluster
 from workers.embedded.places import cache_dir, free_port
 from workers.embedded.postgres import Postgres
+from workers.embedded.processes import Child
 from workers.embedded.temporal import development_server
 from workers.embedded.toolchains import (
+    fetch_server,
     fetch_temporal,
     fetch_test_server,
     find_temporal,
     find_test_server,
 )
-from workers.stack import Stack
-from workers.temporal import data_converter, ensure_search_attributes, reachable
+from workers.stack import Server, Stack
+from workers.temporal import (
+    answers,
+    connect_to,
+    data_converter,
+    ensure_namespace,
+    ensure_search_attributes,
+    reachable,
+)
 
+SERVER = Server(os.environ.get("OMS_TEST_TEMPORAL") or Server.EMBEDDED)
 _TEMPLATE = "template_oms"
 _EXIT_STATUS = pytest.StashKey[int]()
 _FETCHING = pytest.StashKey[subprocess.Popen[bytes]]()
@@ -86,12 +100,17 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-async def postgres() -> AsyncIterator[Postgres]:
+async def postgres(say: Callable[[str], None]) -> AsyncIterator[Postgres]:
     """One server for the session. It does not wait for the disk: tests survive no power cut."""
     home = Path(tempfile.mkdtemp(prefix="oms-pg-"))
     home.chmod(0o711)  # the server's account passes through; the data below is closed
     server = Postgres(
-        home / "data", password="test", port=free_port(), log=home / "postgres.log", durable=False
+        home / "data",
+        password="test",
+        port=free_port(),
+        log=home / "postgres.log",
+        extension=fetch_server(say).extension if SERVER is Server.REAL else None,
+        durable=False,
     )
     await server.start()
     await server.create(_TEMPLATE)
@@ -120,8 +139,10 @@ async def module_database_url(postgres: Postgres) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def temporal_address(say: Callable[[str], None]) -> AsyncIterator[str]:
-    """Temporal's development server, knowing our search attributes, as ``host:port``.
+async def temporal_address(
+    say: Callable[[str], None], request: pytest.FixtureRequest
+) -> AsyncIterator[str]:
+    """Temporal's server, knowing our search attributes, as ``host:port``.
 
     With ``TEMPORAL_ADDRESS`` set, that server instead.
     """
@@ -130,14 +151,39 @@ async def temporal_address(say: Callable[[str], None]) -> AsyncIterator[str]:
         yield own
         return
     with tempfile.TemporaryDirectory(prefix="oms-temporal-") as home:
-        port = free_port()
-        server = development_server(
-            await asyncio.to_thread(fetch_temporal, say), port=port, log=Path(home, "temporal.log")
-        )
-        await server.start()
-        await server.until(lambda: reachable(f"127.0.0.1:{port}"), within=60)
-        yield f"127.0.0.1:{port}"
+        if SERVER is Server.REAL:
+            postgres = request.getfixturevalue("postgres")
+            server, address = await _real_server(Path(home), postgres, say)
+        else:
+            server, address = await _development_server(Path(home), say)
+        yield address
         await server.stop()
+
+
+async def _development_server(home: Path, say: Callable[[str], None]) -> tuple[Child, str]:
+    program = await asyncio.to_thread(fetch_temporal, say)
+    port = free_port()
+    server = development_server(program, port=port, log=home / "temporal.log")
+    await server.start()
+    await server.until(lambda: reachable(f"127.0.0.1:{port}"), within=60)
+    return server, f"127.0.0.1:{port}"
+
+
+async def _real_server(
+    home: Path, postgres: Postgres, say: Callable[[str], None]
+) -> tuple[Child, str]:
+    programs = await asyncio.to_thread(fetch_server, say)
+    await cluster.prepare_stores(programs, postgres, home / "schema.log")
+    ports = cluster.choose_ports()
+    server = cluster.server(
+        programs, home, ports=ports, postgres=postgres, log=home / "temporal.log"
+    )
+    address = f"127.0.0.1:{ports.calls['frontend']}"
+    await server.start()
+    await server.until(lambda: answers(address), within=60)
+    await ensure_namespace(await connect_to(address))
+    await server.until(lambda: reachable(address), within=60)
+    return server, address
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +208,7 @@ async def whole_stack(say: Callable[[str], None]) -> AsyncIterator[Stack]:
     """
     home = Path(tempfile.mkdtemp(prefix="oms-stack-"))
     home.chmod(0o711)  # PostgreSQL's account passes through
-    stack = Stack(home, report=say)
+    stack = Stack(home, server=SERVER, report=say)
     await stack.start()
     yield stack
     await stack.stop()

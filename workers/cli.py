@@ -25,9 +25,9 @@ from workers.embedded.processes import ChildFailed
 from workers.embedded.toolchains import fetch_all
 from workers.encryption import new_codec_key
 from workers.settings import settings
-from workers.stack import AlreadyRunning, Stack, stop_running
+from workers.stack import AlreadyRunning, OtherServer, Server, Stack, stop_running
 from workers.state import Running, new_key, read_running
-from workers.temporal import connect, ensure_search_attributes
+from workers.temporal import connect, ensure_namespace, ensure_search_attributes
 
 app = typer.Typer(
     help="Run, look at and repair the order management system.",
@@ -39,18 +39,26 @@ app.add_typer(bench.app, name="bench")
 app.command()(demo)
 app.command()(audit)
 
+OnServer = Annotated[
+    Server | None,
+    typer.Option(help="Temporal's server; by default the one this home has used, or embedded."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes; by default 1, and 2 on the real server."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _MARKS = {Health.GOOD: "✓", Health.NOTE: "•", Health.BROKEN: "✗"}
 _COLOURS = {Health.GOOD: "green", Health.NOTE: "yellow", Health.BROKEN: "red"}
 
 
 @app.command()
-def up() -> None:
+def up(server: OnServer = None, workers: Workers = None) -> None:
     """Start everything on this machine and leave it running until Ctrl-C."""
     console = Console()
     try:
-        code = asyncio.run(_up(console))
-    except (AlreadyRunning, ToolMissing, ChildFailed) as failed:
+        code = asyncio.run(_up(console, server, workers))
+    except (AlreadyRunning, OtherServer, ToolMissing, ChildFailed) as failed:
         console.print(str(failed), style="red", markup=False, highlight=False)
         code = 1
     raise typer.Exit(code)
@@ -93,11 +101,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def setup() -> None:
+def setup(server: OnServer = None) -> None:
     """Fetch or build what the stack and the tests need beside Python's packages."""
     console = Console()
     try:
-        fetch_all(lambda line: console.print(line, markup=False, highlight=False))
+        fetch_all(
+            lambda line: console.print(line, markup=False, highlight=False),
+            real=server is Server.REAL,
+        )
     except ToolMissing as missing:
         console.print(str(missing), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
@@ -106,7 +117,7 @@ def setup() -> None:
 
 @app.command()
 def prepare() -> None:
-    """Bring the database and Temporal's search attributes up to date. Safe to run again.
+    """Bring database, namespace and search attributes up to date. Safe to run again.
 
     For servers of your own, named by OMS_DATABASE_URL and TEMPORAL_ADDRESS; `oms up` does it
     for its own.
@@ -161,7 +172,10 @@ async def _store_key(
 
 
 async def _prepare_temporal() -> list[str]:
-    return await ensure_search_attributes(await connect())
+    client = await connect()
+    if await ensure_namespace(client):
+        typer.echo(f"namespace {client.namespace}: registered")
+    return await ensure_search_attributes(client)
 
 
 def as_status(running: Running) -> dict[str, Any]:
@@ -171,7 +185,7 @@ def as_status(running: Running) -> dict[str, Any]:
     return shown
 
 
-async def _up(console: Console) -> int:
+async def _up(console: Console, server: Server | None, workers: int | None) -> int:
     """Run the stack until somebody ends it, or until it cannot go on."""
     told_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -184,7 +198,7 @@ async def _up(console: Console) -> int:
             spinner.update(line)
             console.print(line, style="dim", markup=False, highlight=False)
 
-        stack = Stack(report=report)
+        stack = Stack(server=server, workers=workers, report=report)
         starting = asyncio.create_task(stack.start())
         stopping = asyncio.create_task(told_to_stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -21,8 +21,15 @@ from workers.embedded.obtain import ToolMissing
 from workers.embedded.places import is_free
 from workers.embedded.postgres import PostgresMissing, binaries
 from workers.embedded.services import TEMPORAL_PORT, UI_PORT
-from workers.embedded.toolchains import TEMPORAL, TEST_SERVER, find_test_server, temporal_on_path
+from workers.embedded.toolchains import (
+    TEMPORAL,
+    TEST_SERVER,
+    find_server,
+    find_test_server,
+    temporal_on_path,
+)
 from workers.settings import settings
+from workers.stack import WORKER, kind_of
 from workers.state import Running
 from workers.temporal import connect_to, has_poller, missing_search_attributes
 
@@ -63,7 +70,8 @@ async def examine(running: Running | None) -> list[Finding]:
     Args:
         running: The stack of this home. Without one, the servers that the environment names.
     """
-    machine = [_python(), _postgres_programs(), _temporal_program(), _test_server(), _java()]
+    machine = [_python(), _postgres_programs(), _temporal_program(), _real_server()]
+    machine += [_test_server(), _java()]
     if running is None:
         machine.append(_ports())
     return machine + await _servers(_Targets.of(running))
@@ -74,19 +82,20 @@ class _Targets(NamedTuple):
     temporal: str | None
     api: str | None
     simulator: str | None
-    worker: int | None
+    workers: Mapping[str, int | None]
     stack: Running | None
 
     @classmethod
     def of(cls, running: Running | None) -> "_Targets":
         if running is not None:
-            worker = running.processes.get("worker")
+            known = running.processes.items()
+            workers = {name: process.pid for name, process in known if kind_of(name) == WORKER}
             return cls(
                 running.database_url,
                 running.temporal,
                 running.api,
                 running.simulator,
-                worker.pid if worker else None,
+                workers or {WORKER: None},
                 running,
             )
         named = os.environ
@@ -95,7 +104,7 @@ class _Targets(NamedTuple):
             named.get("TEMPORAL_ADDRESS"),
             named.get("OMS_API_URL"),
             named.get("OMS_SIMULATOR_URL"),
-            None,
+            {WORKER: None},
             None,
         )
 
@@ -119,6 +128,22 @@ def _temporal_program() -> Finding:
     if found := temporal_on_path() or TEMPORAL.find():
         return good(what, str(found))
     return broken(what, "neither on the PATH nor in the cache", _FETCH)
+
+
+def _real_server() -> Finding:
+    what = "Temporal's real server"
+    try:
+        found = find_server()
+    except ToolMissing as missing:
+        return Finding(what, Health.NOTE, missing.tried[0], "unset OMS_TEMPORAL_SERVER")
+    if found is None:
+        return Finding(
+            what,
+            Health.NOTE,
+            "not built yet; only --server real needs it",
+            f"{_FETCH} --server real",
+        )
+    return good(what, f"{found.server}" + ("" if found.ui else "; no UI"))
 
 
 def _test_server() -> Finding:
@@ -153,7 +178,7 @@ def _ports() -> Finding:
 async def _servers(where: _Targets) -> list[Finding]:
     looks: Sequence[tuple[str, str | None, Callable[[str], Awaitable[list[Finding]]]]] = (
         ("database", where.database, _database),
-        ("Temporal", where.temporal, lambda address: _temporal(address, where.worker)),
+        ("Temporal", where.temporal, lambda address: _temporal(address, where.workers)),
         ("API", where.api, lambda url: _http("API", f"{url}/ready")),
         ("simulator", where.simulator, lambda url: _http("simulator", f"{url}/faults")),
     )
@@ -186,7 +211,7 @@ async def _database(url: str) -> list[Finding]:
     return [good("database", "answers"), migrations]
 
 
-async def _temporal(address: str, worker: int | None) -> list[Finding]:
+async def _temporal(address: str, workers: Mapping[str, int | None]) -> list[Finding]:
     try:
         client = await asyncio.wait_for(connect_to(address), timeout=5)
         missing = await missing_search_attributes(client)
@@ -197,14 +222,18 @@ async def _temporal(address: str, worker: int | None) -> list[Finding]:
         if missing
         else good("search attributes", "all there")
     )
-    return [good("Temporal", f"{address} answers"), attributes, await _worker(client, worker)]
+    return [
+        good("Temporal", f"{address} answers"),
+        attributes,
+        *[await _worker(client, name, pid) for name, pid in workers.items()],
+    ]
 
 
-async def _worker(client: Client, pid: int | None) -> Finding:
+async def _worker(client: Client, name: str, pid: int | None) -> Finding:
     queue = settings().task_queue
     if await has_poller(client, queue, pid=pid):
-        return good("worker", f"asks the queue {queue!r} for work")
-    return broken("worker", f"nobody asks the queue {queue!r} for work", _START)
+        return good(name, f"asks the queue {queue!r} for work")
+    return broken(name, f"does not ask the queue {queue!r} for work", _START)
 
 
 async def _http(what: str, url: str) -> list[Finding]:

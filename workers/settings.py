@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     cache: Path | None = Field(
         None, description="Where built and downloaded programs are kept; unset: `~/.cache/oms`."
     )
+    temporal_server: Path | None = Field(
+        None,
+        description="A folder with `temporal-server` and `temporal-sql-tool`, for `--server real`;"
+        " unset: the PATH, or they are built.",
+    )
     test_server: Path | None = Field(
         None, description="Temporal's time-skipping server, for the tests; unset: it is fetched."
     )

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,9 +21,9 @@ from adapters.db.credentials import store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from workers.embedded.places import cache_dir, locked_patiently, unprivileged_account
-from workers.embedded.processes import ChildFailed
+from workers.embedded.processes import Child, ChildFailed
 from workers.embedded.services import Plan, plan
-from workers.embedded.toolchains import fetch_temporal
+from workers.embedded.toolchains import ServerPrograms, fetch_server, fetch_temporal
 from workers.settings import settings
 from workers.state import (
     Process,
@@ -33,11 +34,12 @@ from workers.state import (
     read_running,
     write_private,
 )
-from workers.temporal import connect_to, ensure_search_attributes
+from workers.temporal import connect_to, ensure_namespace, ensure_search_attributes, reachable
 
-STOP_ORDER = ("worker", "api", "simulator", "temporal", "postgres")
-"""The worker first: what it has begun it may still finish, with everybody there to hear of it."""
+STOP_ORDER = ("worker", "api", "simulator", "temporal-ui", "temporal", "postgres")
+"""Workers first: what they have begun they may still finish, with everybody there to hear of it."""
 
+WORKER = STOP_ORDER[0]
 _DEATHS_ALLOWED = 5
 _DEATHS_WITHIN = 60.0  # seconds
 RESTART_PAUSE = 0.5  # seconds, times the deaths before
@@ -50,6 +52,27 @@ class AlreadyRunning(Exception):
         super().__init__(f"a stack runs in {home} already: see `oms status`, stop it by `oms down`")
 
 
+class Server(StrEnum):
+    """Which Temporal a stack runs on.
+
+    The embedded one is Temporal's development server over a file; the real one is what a cluster
+    runs, over PostgreSQL.
+    """
+
+    EMBEDDED = "embedded"
+    REAL = "real"
+
+
+class OtherServer(Exception):
+    """The runs of this home are kept by the other server."""
+
+    def __init__(self, home: Path, keeps: Server) -> None:
+        super().__init__(
+            f"the runs in {home} are kept by the {keeps} server: say --server {keeps},"
+            " or name another home by OMS_HOME"
+        )
+
+
 class Stack:
     """The processes of one home, supervised by the process that started them.
 
@@ -57,6 +80,8 @@ class Stack:
 
     Args:
         home: State, data and logs; by default ``.oms`` in the checkout (``OMS_HOME``).
+        server: The Temporal server; by default the one that keeps this home's runs.
+        workers: How many worker processes; by default one, and two on the real server.
         environment: Added to the environment of our processes, over the embedded defaults.
         report: Told in one line what is going on.
     """
@@ -65,18 +90,23 @@ class Stack:
         self,
         home: Path | None = None,
         *,
+        server: Server | None = None,
+        workers: int | None = None,
         environment: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.home = (home or settings().home).resolve()
         self.failed = asyncio.Event()
         """Set when a process keeps dying and the stack is of no more use."""
+        self._server = server
+        self._workers = workers
         self._environment = dict(environment or {})
         self._report = report
         self._plan: Plan | None = None
         self._secrets: Secrets | None = None
         self._guards: dict[str, asyncio.Task[None]] = {}
         self._lock: IO[str] | None = None
+        self._postgres_runs = asyncio.Event()
 
     def status(self) -> Running | None:
         """What runs in this home, whoever started it; none when nothing does."""
@@ -93,10 +123,12 @@ class Stack:
 
         Raises:
             AlreadyRunning: a stack runs in this home, perhaps somebody else's.
+            OtherServer: its runs are kept by another server than the one asked for.
             ToolMissing: Temporal cannot be had on this machine.
             ChildFailed: a process does not come up; nothing is left running.
         """
         self._take_home()
+        self._postgres_runs.clear()
         try:
             sweep(self.home)
             await self._start_all()
@@ -111,36 +143,45 @@ class Stack:
         """Stop everything in order. Safe to repeat, and after a start that failed."""
         for name in list(self._guards):
             await self._unguard(name)
-        services = self._plan.services if self._plan else {}
-        for name in STOP_ORDER:
-            if name in services and services[name].child.is_running:
-                self._report(f"stopping {name}")
-                await services[name].child.stop()
+        for kind in STOP_ORDER:
+            children = [self._child(name) for name in self._named(kind)]
+            running = [child for child in children if child.is_running]
+            for child in running:
+                self._report(f"stopping {child.name}")
+            await asyncio.gather(*(child.stop() for child in running))
         (self.home / "state.json").unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    async def kill(self, name: str) -> None:
-        """End one process as ``kill -9`` does, and leave it down until `restart`."""
-        await self._unguard(name)
-        assert self._plan is not None
-        child = self._plan.services[name].child
-        child.send(signal.SIGKILL)
-        await child.ended()
+    async def kill(self, kind: str) -> None:
+        """End a process, or all workers, as ``kill -9`` does, and leave it down until `restart`."""
+        for name in self._named(kind):
+            await self._unguard(name)
+            self._child(name).send(signal.SIGKILL)
+            await self._child(name).ended()
         self._write_state()
 
-    async def restart(self, name: str) -> None:
-        """Stop one process, unless it is down already, and start it again.
+    async def restart(self, kind: str) -> None:
+        """Stop a process, or all workers, unless it is down already, and start it again.
 
         Raises:
             ChildFailed: it does not come up again.
         """
-        await self._unguard(name)
-        assert self._plan is not None
-        await self._plan.services[name].child.stop()
-        await self._up(name)
+        for name in self._named(kind):
+            await self._unguard(name)
+            await self._child(name).stop()
+            await self._up(name)
         self._write_state()
+
+    def _named(self, kind: str) -> list[str]:
+        """Name the processes of a kind: the one of this name, or all workers."""
+        names = self._plan.services if self._plan else {}
+        return [name for name in names if kind in (name, kind_of(name))]
+
+    def _child(self, name: str) -> Child:
+        assert self._plan is not None
+        return self._plan.services[name].child
 
     def _take_home(self) -> None:
         # The server's account passes through to its data; what lies here is closed one by one.
@@ -157,17 +198,44 @@ class Stack:
 
     async def _start_all(self) -> None:
         own_temporal = os.environ.get("TEMPORAL_ADDRESS")
-        program = None if own_temporal else await asyncio.to_thread(fetch_temporal, self._report)
+        programs = None if own_temporal else await self._programs()
+        workers = self._workers or (2 if isinstance(programs, ServerPrograms) else 1)
         self._secrets = load_secrets(self.home)
         # Two stacks that start at once must not choose the same ports.
         async with locked_patiently(cache_dir() / "ports.lock"):
-            self._plan = plan(self.home, self._secrets, temporal=program, extra=self._environment)
+            self._plan = plan(
+                self.home,
+                self._secrets,
+                temporal=programs,
+                workers=workers,
+                extra=self._environment,
+            )
             await _all(self._database(), self._temporal(), self._up("simulator"))
-            await _all(self._up("worker"), self._up("api"))
+            await _all(*(self._up(name) for name in self._named(WORKER)), self._up("api"))
         self._write_state()
+
+    async def _programs(self) -> Path | ServerPrograms:
+        """Find or fetch the programs of the Temporal server that keeps this home's runs."""
+        fetch = fetch_server if self._kept_by() is Server.REAL else fetch_temporal
+        return await asyncio.to_thread(fetch, self._report)
+
+    def _kept_by(self) -> Server:
+        """Say which server keeps the runs of this home, and remember it for good."""
+        note = self.home / "temporal.server"
+        if note.exists():
+            kept = Server(note.read_text().strip())
+        elif (self.home / "temporal.db").exists():
+            kept = Server.EMBEDDED
+        else:
+            kept = self._server or Server.EMBEDDED
+        if self._server not in (None, kept):
+            raise OtherServer(self.home, kept)
+        write_private(note, kept)
+        return kept
 
     async def _database(self) -> None:
         await self._up("postgres")
+        self._postgres_runs.set()
         assert self._plan is not None
         assert self._secrets is not None
         url = self._plan.addresses.database
@@ -183,9 +251,18 @@ class Stack:
 
     async def _temporal(self) -> None:
         assert self._plan is not None
+        address = self._plan.addresses.temporal
         if "temporal" in self._plan.services:
+            if self._plan.prepare_temporal is not None:
+                await self._postgres_runs.wait()
+                self._report("preparing Temporal's databases")
+                await self._plan.prepare_temporal()
             await self._up("temporal")
-        await ensure_search_attributes(await connect_to(self._plan.addresses.temporal))
+            await ensure_namespace(await connect_to(address))
+            await self._child("temporal").until(lambda: reachable(address), within=60)
+        if "temporal-ui" in self._plan.services:
+            await self._up("temporal-ui")
+        await ensure_search_attributes(await connect_to(address))
 
     async def _up(self, name: str) -> None:
         assert self._plan is not None
@@ -248,6 +325,11 @@ async def _all(*steps: Coroutine[Any, Any, None]) -> None:
                 group.create_task(step)
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
+
+
+def kind_of(name: str) -> str:
+    """Say what a process is: ``worker-2`` is a ``worker``."""
+    return WORKER if name.startswith(f"{WORKER}-") else name
 
 
 def sweep(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import (
@@ -9,7 +10,11 @@ from temporalio.api.operatorservice.v1 import (
     ListSearchAttributesRequest,
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    RegisterNamespaceRequest,
+)
 from temporalio.client import Client, Interceptor
 from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import PydanticPayloadConverter
@@ -38,6 +43,10 @@ SEARCH_ATTRIBUTES: Mapping[str, int] = {
 
 Setting one that the server does not know fails, so they are made before the first worker starts.
 """
+
+
+RETENTION = timedelta(days=30)
+"""How long a namespace that we register keeps closed runs."""
 
 
 def log_through_python() -> None:
@@ -109,6 +118,15 @@ async def connect_to(address: str) -> Client:
     return await Client.connect(**where, data_converter=_data_converter())
 
 
+async def answers(address: str) -> bool:
+    """Whether a Temporal server answers at ``host:port``, whatever namespaces it has."""
+    try:
+        await connect_to(address)
+    except RuntimeError:  # the SDK found nobody there
+        return False
+    return True
+
+
 async def reachable(address: str) -> bool:
     """Whether a Temporal server answers at ``host:port`` and has its namespace ready."""
     try:
@@ -131,6 +149,45 @@ async def has_poller(client: Client, task_queue: str, *, pid: int | None = None)
         )
     )
     return any(pid is None or p.identity.startswith(f"{pid}@") for p in answer.pollers)
+
+
+async def ensure_namespace(client: Client, *, retention: timedelta = RETENTION) -> bool:
+    """Register the client's namespace, unless the server has it. Safe to run again.
+
+    Args:
+        client: Of the server and the namespace.
+        retention: How long a new namespace keeps closed runs; an existing one is left alone.
+
+    Returns:
+        Whether it was registered now.
+
+    Raises:
+        RPCError: the server refuses.
+    """
+    if await _knows_namespace(client):
+        return False
+    wanted = RegisterNamespaceRequest(namespace=client.namespace)
+    wanted.workflow_execution_retention_period.FromTimedelta(retention)
+    try:
+        await client.workflow_service.register_namespace(wanted)
+    except RPCError as refused:
+        # Somebody else registered it between our look and our call.
+        if refused.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+        return False
+    return True
+
+
+async def _knows_namespace(client: Client) -> bool:
+    try:
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace)
+        )
+    except RPCError as refused:
+        if refused.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def missing_search_attributes(client: Client) -> list[str]:

@@ -48,7 +48,7 @@ class Machine:
 
     @asynccontextmanager
     async def a_stack(
-        self, environment: Mapping[str, str], report: Callable[[str], None]
+        self, environment: Mapping[str, str], report: Callable[[str], None], server: object
     ) -> AsyncIterator[Place]:
         self.environment = environment
         yield Place(RUNNING, ours=not self.has_stack)

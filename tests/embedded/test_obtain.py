@@ -13,6 +13,7 @@ from workers.settings import settings
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("OMS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("OMS_TEST_SERVER", raising=False)
+    monkeypatch.delenv("OMS_TEMPORAL_SERVER", raising=False)
     settings.cache_clear()
     yield tmp_path / "cache"
     settings.cache_clear()
@@ -78,6 +79,33 @@ def test_an_own_time_skipping_server_that_is_none_is_told(
 
     with pytest.raises(ToolMissing, match="misspelt: no program"):
         toolchains.find_test_server()
+
+
+def test_an_own_real_server_is_taken_first(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    programs = [program(own / name) for name in ("temporal-server", "temporal-sql-tool")]
+    program(cache / toolchains.BTREE_GIN.folder / toolchains.BTREE_GIN.program)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("OMS_TEMPORAL_SERVER", str(own))
+    settings.cache_clear()
+
+    found = toolchains.find_server()
+
+    assert found is not None
+    assert [found.server, found.sql_tool, found.ui] == [*programs, None]
+
+
+def test_an_own_real_server_without_its_schema_tool_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "own" / "temporal-server")
+    monkeypatch.setenv("OMS_TEMPORAL_SERVER", str(tmp_path / "own"))
+    settings.cache_clear()
+
+    with pytest.raises(ToolMissing, match="not both temporal-server and temporal-sql-tool"):
+        toolchains.find_server()
 
 
 def test_the_next_way_is_tried_when_one_fails_and_leaves_nothing(cache: Path) -> None:

@@ -14,7 +14,7 @@ from workers import stack as stack_module
 from workers.cli import as_status
 from workers.embedded.processes import Child
 from workers.embedded.services import Addresses, Plan, Service
-from workers.stack import AlreadyRunning, Stack, stop_running
+from workers.stack import AlreadyRunning, OtherServer, Server, Stack, stop_running
 from workers.state import load_secrets, read_running
 
 Told = list[str]
@@ -57,7 +57,7 @@ def sleepers(script: str) -> Callable[..., Plan]:
             return Service(child, child.start)
 
         return Plan(
-            {name: service(name) for name in ("simulator", "worker", "api")},
+            {name: service(name) for name in ("simulator", "worker-1", "worker-2", "api")},
             Addresses(
                 api="http://127.0.0.1:8080",
                 simulator="http://127.0.0.1:8090",
@@ -118,22 +118,22 @@ async def test_a_second_stack_in_the_same_home_says_that_one_runs(stack: BareSta
     with pytest.raises(AlreadyRunning):
         await BareStack(stack.home).start()
 
-    assert set(stack.pids) == {"simulator", "worker", "api"}
+    assert set(stack.pids) == {"simulator", "worker-1", "worker-2", "api"}
 
 
 async def test_a_process_that_dies_is_started_again_with_a_notice(
     stack: BareStack, told: Told
 ) -> None:
     await stack.start()
-    before = stack.pids["worker"]
+    before = stack.pids["worker-1"]
 
     psutil.Process(before).kill()
-    await until(lambda: stack.pids.get("worker", before) != before)
+    await until(lambda: stack.pids.get("worker-1", before) != before)
 
-    assert "worker died (SIGKILL); starting it again" in told
+    assert "worker-1 died (SIGKILL); starting it again" in told
     known = read_running(stack.home)
     assert known is not None
-    assert known.processes["worker"].pid == stack.pids["worker"]
+    assert known.processes["worker-1"].pid == stack.pids["worker-1"]
 
 
 async def test_a_process_that_keeps_dying_stops_the_stack(
@@ -152,18 +152,39 @@ async def test_a_process_that_keeps_dying_stops_the_stack(
 async def test_a_killed_process_stays_down_until_it_is_wanted_again(stack: BareStack) -> None:
     await stack.start()
 
+    await stack.kill("worker-1")
+    assert set(stack.pids) == {"simulator", "worker-2", "api"}
+
+    await stack.restart("worker-1")
+    assert set(stack.pids) == {"simulator", "worker-1", "worker-2", "api"}
+
+
+async def test_all_workers_go_and_come_back_together(stack: BareStack) -> None:
+    await stack.start()
+
     await stack.kill("worker")
     assert set(stack.pids) == {"simulator", "api"}
 
     await stack.restart("worker")
-    assert set(stack.pids) == {"simulator", "worker", "api"}
+    assert set(stack.pids) == {"simulator", "worker-1", "worker-2", "api"}
+
+
+async def test_a_home_stays_with_the_server_that_keeps_its_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "temporal.server").write_text("real\n")
+
+    with pytest.raises(OtherServer, match="kept by the real server"):
+        await BareStack(home, server=Server.EMBEDDED).start()
+
+    assert read_running(home) is None
 
 
 async def test_what_a_killed_supervisor_left_behind_is_swept_up(stack: BareStack) -> None:
     running = await stack.start()
     await stack.stop()
     orphan = await asyncio.create_subprocess_exec("sleep", "60")
-    left = stack_module.state_of(running, {"worker": orphan.pid})
+    left = stack_module.state_of(running, {"worker-1": orphan.pid})
     (stack.home / "state.json").write_text(left.model_dump_json())
 
     await stack.start()

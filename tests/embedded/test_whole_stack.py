@@ -18,7 +18,7 @@ async def test_the_doctor_finds_nothing_wrong_with_a_running_stack(whole_stack: 
     assert [finding for finding in found if finding.health is Health.BROKEN] == []
     looked_at = {finding.what for finding in found}
     assert {"database", "migrations", "Temporal", "search attributes"} <= looked_at
-    assert {"worker", "API", "simulator"} <= looked_at
+    assert {"worker-1", "API", "simulator"} <= looked_at
 
 
 async def test_the_doctor_names_what_is_down_and_what_starts_it(whole_stack: Stack) -> None:
@@ -32,11 +32,11 @@ async def test_the_doctor_names_what_is_down_and_what_starts_it(whole_stack: Sta
 
 
 async def test_a_killed_worker_is_back_and_asks_for_work(whole_stack: Stack) -> None:
-    before = whole_stack.pids["worker"]
+    before = whole_stack.pids["worker-1"]
 
     psutil.Process(before).kill()
     async with asyncio.timeout(60):
-        while not await is_well(whole_stack, "worker", other_than=before):
+        while not await is_well(whole_stack, "worker-1", other_than=before):
             await asyncio.sleep(0.2)
 
 

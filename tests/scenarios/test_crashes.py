@@ -13,7 +13,7 @@ from workers.stack import Stack
 
 ORDERS = 50
 AT_ONCE = 12
-VICTIMS = ("worker", "api", "simulator", "worker", "api")
+VICTIMS = ("worker-1", "api", "simulator", "worker-1", "api")
 
 
 @pytest.mark.timeout(900)

@@ -23,6 +23,7 @@ from workers.demo.runner import Run
 from workers.demo.surroundings import a_stack, at_speed, with_coordinates
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
+from workers.stack import OtherServer, Server
 from workers.state import Running
 
 DEFAULT_ORDERS, DEFAULT_ORDERS_OF_DATA, DEFAULT_SEED = 60, 200, 7
@@ -32,7 +33,7 @@ LEAST_SECONDS, SECONDS_AN_ORDER = 1800, 12
 
 TERMINATED = 128 + signal.SIGTERM
 
-_EXPECTED = (DataMissing, ToolMissing, ChildFailed, OmsError)
+_EXPECTED = (DataMissing, OtherServer, ToolMissing, ChildFailed, OmsError)
 
 Orders = Annotated[
     int | None,
@@ -52,8 +53,17 @@ JsonPath = Annotated[
 ]
 
 
+OnServer = Annotated[
+    Server | None, typer.Option(help="Temporal's server, as of `oms up`, if none runs yet.")
+]
+
+
 def demo(
-    orders: Orders = None, seed: Seed = DEFAULT_SEED, data: Data = None, json_path: JsonPath = None
+    orders: Orders = None,
+    seed: Seed = DEFAULT_SEED,
+    data: Data = None,
+    json_path: JsonPath = None,
+    server: OnServer = None,
 ) -> None:
     """Place a retailer's orders and follow each to its verdict; leaves 0 if all is well.
 
@@ -63,7 +73,7 @@ def demo(
     run = f"demo-{time.time_ns() // 1_000_000:x}"
     try:
         catalogue = _retailer(data, orders, seed, run)
-        ending = asyncio.run(_demo(console, catalogue, run, repair=data is None))
+        ending = asyncio.run(_demo(console, catalogue, run, server, repair=data is None))
     except asyncio.CancelledError:
         raise typer.Exit(TERMINATED) from None
     except (*_EXPECTED, ExceptionGroup) as failed:
@@ -81,7 +91,9 @@ def _retailer(data: Path | None, orders: int | None, seed: int, run: str) -> Cat
     return read_retailer(data, orders=orders or DEFAULT_ORDERS_OF_DATA)
 
 
-async def _demo(console: Console, catalogue: Catalogue, run: str, *, repair: bool) -> Ending:
+async def _demo(
+    console: Console, catalogue: Catalogue, run: str, server: Server | None, *, repair: bool
+) -> Ending:
     _stop_when_told()
 
     def notice(line: str) -> None:
@@ -90,7 +102,7 @@ async def _demo(console: Console, catalogue: Catalogue, run: str, *, repair: boo
     environment = {}
     if catalogue.postal_table:
         environment["OMS_POSTAL_TABLE"] = str(catalogue.postal_table.resolve())
-    async with a_stack(environment, notice) as place:
+    async with a_stack(environment, notice, server) as place:
         if catalogue.postal_table and not place.ours:
             notice("The stack that runs has its own postal codes: addresses go with coordinates.")
             catalogue = with_coordinates(catalogue)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from adapters.http import Http
 from oms.places import locate, postal_table
 from workers.demo.catalogue import Catalogue, Json
-from workers.stack import Stack
+from workers.stack import Server, Stack
 from workers.state import Running
 
 SPEED = 3600
@@ -44,18 +44,21 @@ class _Clock(BaseModel):
 
 @asynccontextmanager
 async def a_stack(
-    environment: Mapping[str, str], report: Callable[[str], None]
+    environment: Mapping[str, str],
+    report: Callable[[str], None],
+    server: Server | None = None,
 ) -> AsyncIterator[Place]:
     """Use the stack that runs, or start one and stop it in the end.
 
     Args:
         environment: For the processes of a stack we start; one that runs keeps its own.
         report: Told in one line what is going on.
+        server: Temporal's server for a stack we start.
 
     Raises:
-        ToolMissing, ChildFailed: none runs, and none can be started.
+        OtherServer, ToolMissing, ChildFailed: none runs, and none can be started.
     """
-    stack = Stack(environment=environment, report=report)
+    stack = Stack(server=server, environment=environment, report=report)
     if running := stack.status():
         yield Place(running, ours=False)
         return

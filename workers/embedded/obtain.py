@@ -90,7 +90,7 @@ class Tool(NamedTuple):
             except NotHad as why:
                 tried.append(f"{way.name}: {why}")
                 continue
-            target = self.cached.parent
+            target = cache_dir() / self.folder
             shutil.rmtree(target, ignore_errors=True)
             part.rename(target)
             report(f"{self.name}: ready, by {way.name}")

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
 import psycopg
@@ -72,6 +73,21 @@ def _copy(wheel: Path) -> Path:
     return target
 
 
+def _where_it_is_read(folder: Path) -> Path:
+    """Copy a folder once, by its name, to where the server's account can read it, if it cannot."""
+    if can_enter(folder / "lib", unprivileged_account()):
+        return folder
+    target = SHARED_CACHE / folder.name
+    with locked(SHARED_CACHE / "postgres.lock"):
+        if not target.exists():
+            part = target.with_name(target.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(folder, part)
+            _open_to_all(part)
+            part.rename(target)
+    return target
+
+
 def _open_to_all(folder: Path) -> None:
     """Let every account read and run what lies here, whatever our own mask took away."""
     for path in (folder.parent, folder, *folder.rglob("*")):
@@ -87,25 +103,34 @@ class Postgres:
         password: Of the only role, ``oms``.
         port: A free port on 127.0.0.1, where it listens and nowhere else.
         log: Where the server writes.
+        extension: A folder with `lib` and `extension` of one that the wheel does not bring.
         durable: False only in tests, which lose nothing when the machine does: it turns off
             waiting for the disk.
     """
 
     def __init__(
-        self, data: Path, *, password: str, port: int, log: Path, durable: bool = True
+        self,
+        data: Path,
+        *,
+        password: str,
+        port: int,
+        log: Path,
+        extension: Path | None = None,
+        durable: bool = True,
     ) -> None:
         self.data = data
         self.port = port
-        self._password = password
+        self.password = password
         self._log = log
         self._durable = durable
+        self._extension = _where_it_is_read(extension) if extension else None
         self._account = unprivileged_account()
         self._bin = binaries()
         self.child = self._as_child()
 
     def url(self, database: str = "oms") -> str:
         """The address as SQLAlchemy spells it."""
-        return f"postgresql+psycopg://{USER}:{self._password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     async def start(self) -> None:
         """Make the data folder if there is none, start, and wait until it answers.
@@ -142,13 +167,31 @@ class Postgres:
         async with await psycopg.AsyncConnection.connect(self._dsn(), autocommit=True) as server:
             await server.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
+    async def has(self, database: str) -> bool:
+        """Whether a database exists."""
+        async with await psycopg.AsyncConnection.connect(self._dsn()) as server:
+            found = await server.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
+            return found.rowcount > 0
+
+    async def rename(self, database: str, to: str) -> None:
+        """Rename a database that nobody is connected to."""
+        await self.run(f'ALTER DATABASE "{database}" RENAME TO "{to}"')
+
+    async def run(self, statement: LiteralString, *values: str, database: str = "postgres") -> None:
+        """Run one statement in a database."""
+        async with await psycopg.AsyncConnection.connect(
+            self._dsn(database), autocommit=True
+        ) as at:
+            await at.execute(statement, values or None)
+
     async def stop(self) -> None:
         """Stop it: connections are cut, everything committed is on disk."""
         await self.child.stop()
 
-    def _dsn(self) -> str:
+    def _dsn(self, database: str = "postgres") -> str:
         return (
-            f"host=127.0.0.1 port={self.port} user={USER} password={self._password} dbname=postgres"
+            f"host=127.0.0.1 port={self.port} user={USER} password={self.password}"
+            f" dbname={database}"
         )
 
     def _as_child(self) -> Child:
@@ -156,10 +199,14 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": "",
-            "max_connections": "200",
+            # A worker takes 40 at most, the API as many, and Temporal's real server a hundred.
+            "max_connections": "400",
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
+        if self._extension:
+            options["extension_control_path"] = f"$system:{self._extension}"
+            options["dynamic_library_path"] = f"$libdir:{self._extension / 'lib'}"
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         return Child(
@@ -182,7 +229,7 @@ class Postgres:
         part.mkdir(parents=True, mode=0o700)
         self._hand_over(part)
         with tempfile.NamedTemporaryFile("w", prefix="oms-pw-") as password:
-            password.write(self._password)
+            password.write(self.password)
             password.flush()
             self._hand_over(Path(password.name))
             self._run_initdb(part, Path(password.name))

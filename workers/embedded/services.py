@@ -3,17 +3,20 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from workers.embedded import cluster
 from workers.embedded.places import free_port
 from workers.embedded.postgres import Postgres, data_dir
 from workers.embedded.processes import Child, listens
 from workers.embedded.temporal import development_server
+from workers.embedded.toolchains import ServerPrograms
 from workers.settings import EMBEDDED, settings
 from workers.state import Secrets
-from workers.temporal import connect_to, has_poller, reachable
+from workers.temporal import answers, connect_to, has_poller, reachable
 
 TEMPORAL_PORT = 7233
 UI_PORT = 8233
@@ -39,19 +42,32 @@ class Addresses(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The services of a stack by name, and their addresses."""
+    """The services of a stack by name, and their addresses.
+
+    `prepare_temporal`, if any, is done once PostgreSQL runs and before ``temporal`` starts.
+    """
 
     services: dict[str, Service]
     addresses: Addresses
+    prepare_temporal: Callable[[], Awaitable[None]] | None = None
 
 
-def plan(home: Path, stored: Secrets, *, temporal: Path | None, extra: Mapping[str, str]) -> Plan:
+def plan(
+    home: Path,
+    stored: Secrets,
+    *,
+    temporal: Path | ServerPrograms | None,
+    workers: int,
+    extra: Mapping[str, str],
+) -> Plan:
     """Choose free ports and describe every process.
 
     Args:
         home: The stack's own folder.
         stored: Its secrets.
-        temporal: The development server's program; none uses ``TEMPORAL_ADDRESS``.
+        temporal: The development server's program, or those of the real server; none uses
+            ``TEMPORAL_ADDRESS``.
+        workers: How many worker processes.
         extra: Added to the environment of our processes.
     """
     logs = home / "log"
@@ -60,26 +76,26 @@ def plan(home: Path, stored: Secrets, *, temporal: Path | None, extra: Mapping[s
         password=stored.postgres_password,
         port=free_port(),
         log=logs / "postgres.log",
+        extension=temporal.extension if isinstance(temporal, ServerPrograms) else None,
     )
     api_port = free_port(settings().api_port)
     simulator_port = free_port(
         urlsplit(settings().simulator_url).port or 8090, taken=frozenset({api_port})
     )
     services = {"postgres": Service(postgres.child, postgres.start)}
-    if temporal is None:
-        address, ui = os.environ["TEMPORAL_ADDRESS"], None
-    else:
-        port = free_port(TEMPORAL_PORT)
-        ui_port = free_port(UI_PORT, taken=frozenset({port, api_port, simulator_port}))
-        address, ui = f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}"
-        server = development_server(
-            temporal,
-            port=port,
-            ui_port=ui_port,
-            database=home / "temporal.db",
-            log=logs / "temporal.log",
-        )
-        services["temporal"] = _service(server, lambda: reachable(address))
+    taken = frozenset({api_port, simulator_port})
+    prepare = None
+    match temporal:
+        case None:
+            address, ui = os.environ["TEMPORAL_ADDRESS"], None
+        case ServerPrograms():
+            address, ui, of_it = _real(temporal, home, postgres, taken)
+            services |= of_it
+            prepare = partial(
+                cluster.prepare_stores, temporal, postgres, logs / "temporal-schema.log"
+            )
+        case _:
+            address, ui, services["temporal"] = _development(temporal, home, taken)
     where = Addresses(
         api=f"http://127.0.0.1:{api_port}",
         simulator=f"http://127.0.0.1:{simulator_port}",
@@ -87,12 +103,46 @@ def plan(home: Path, stored: Secrets, *, temporal: Path | None, extra: Mapping[s
         temporal_ui=ui,
         database=postgres.url(),
     )
-    services |= _ours(home, stored, where, extra)
-    return Plan(services, where)
+    services |= _ours(home, stored, where, workers, extra)
+    return Plan(services, where, prepare)
+
+
+def _development(program: Path, home: Path, taken: frozenset[int]) -> tuple[str, str, Service]:
+    port = free_port(TEMPORAL_PORT, taken=taken)
+    ui_port = free_port(UI_PORT, taken=taken | {port})
+    address = f"127.0.0.1:{port}"
+    server = development_server(
+        program,
+        port=port,
+        ui_port=ui_port,
+        database=home / "temporal.db",
+        log=home / "log" / "temporal.log",
+    )
+    return address, f"http://127.0.0.1:{ui_port}", _service(server, lambda: reachable(address))
+
+
+def _real(
+    programs: ServerPrograms, home: Path, postgres: Postgres, taken: frozenset[int]
+) -> tuple[str, str | None, dict[str, Service]]:
+    ports = cluster.choose_ports(taken)
+    address = f"127.0.0.1:{ports.calls['frontend']}"
+    folder, logs = home / "temporal", home / "log"
+    server = cluster.server(
+        programs, folder, ports=ports, postgres=postgres, log=logs / "temporal.log"
+    )
+    services = {"temporal": _service(server, lambda: answers(address))}
+    if programs.ui is None:
+        return address, None, services
+    ui_port = free_port(UI_PORT, taken=taken | ports.all)
+    ui = cluster.user_interface(
+        programs.ui, folder, address=address, port=ui_port, log=logs / "temporal-ui.log"
+    )
+    services["temporal-ui"] = _service(ui, lambda: listens(ui_port))
+    return address, f"http://127.0.0.1:{ui_port}", services
 
 
 def _ours(
-    home: Path, stored: Secrets, where: Addresses, extra: Mapping[str, str]
+    home: Path, stored: Secrets, where: Addresses, workers: int, extra: Mapping[str, str]
 ) -> dict[str, Service]:
     """Describe the processes made of our own code."""
     environment = _environment(home, stored, where) | dict(extra)
@@ -109,20 +159,28 @@ def _ours(
             patience=patience,
         )
 
-    worker = python("worker", "workers.main", patience=_GRACEFUL_SECONDS)
+    def worker(name: str) -> Service:
+        child = python(name, "workers.main", patience=_GRACEFUL_SECONDS)
+
+        async def polls() -> bool:
+            client = await connect_to(where.temporal)
+            return await has_poller(client, settings().task_queue, pid=child.pid or 0)
+
+        return _service(child, polls)
+
     simulator = python("simulator", "simulator", "--port", str(ports["simulator"]))
     api = python("api", "api.main")
     api_port, simulator_port = ports["api"], ports["simulator"]
-
-    async def polls() -> bool:
-        client = await connect_to(where.temporal)
-        return await has_poller(client, settings().task_queue, pid=worker.pid or 0)
-
     return {
         "simulator": _service(simulator, lambda: listens(simulator_port)),
-        "worker": _service(worker, polls),
+        **{name: worker(name) for name in worker_names(workers)},
         "api": _service(api, lambda: listens(api_port)),
     }
+
+
+def worker_names(number: int) -> list[str]:
+    """Name so many workers."""
+    return [f"worker-{position}" for position in range(1, number + 1)]
 
 
 def _environment(home: Path, stored: Secrets, where: Addresses) -> dict[str, str]:
