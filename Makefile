@@ -8,13 +8,17 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --group build --extra embedded
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --group build --extra embedded \
+	--extra traces
 
 # Most tests wait for servers, timers and each other: four at once keep two cores busy. A file's tests
 # stay together, and in the order of the files, so that servers are built while pure tests run.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup dev demo up test test-real check format requirements clean
+# Of Prometheus; Debian's package `prometheus` has it. Nothing else of it is needed.
+PROMTOOL ?= promtool
+
+.PHONY: help setup dev demo up test test-alerts test-real check format requirements clean
 
 help: ## Show this page
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +45,11 @@ check: dev ## Formatting, lint, types, import contracts and every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@exec $(PYTEST) $(ARGS)
+
+test-alerts: ## Test the alert rules (needs Prometheus's promtool)
+	@command -v $(PROMTOOL) >/dev/null || { echo "promtool is missing: install your system's package for it (Debian: prometheus), or say make PROMTOOL=/path/to/promtool test-alerts"; exit 1; }
+	$(PROMTOOL) check config deploy/prometheus/prometheus.yml
+	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 
 format: dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -1,18 +1,34 @@
 """For whoever keeps this process running."""
 
+import asyncio
+from typing import Literal
+
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import text
+from temporalio.service import RPCError
 
 from api.auth import Database
+from api.wiring import Temporal, TemporalClient
 
 router = APIRouter(tags=["Health"])
+
+_PATIENCE = 1.0
+"""Seconds. Whoever asks whether we are ready does not wait long, and Temporal is not needed."""
 
 
 class Health(BaseModel):
     """How this process is."""
 
     status: str
+
+
+class Readiness(Health):
+    """Whether requests can be served, and what happens to new orders meanwhile."""
+
+    temporal: Literal["answers", "away"] = Field(
+        description="`away`: orders are stored and answered 202; their runs start when it is back."
+    )
 
 
 @router.get("/health")
@@ -22,8 +38,20 @@ async def health() -> Health:
 
 
 @router.get("/ready")
-async def ready(db: Database) -> Health:
-    """Say that requests can be served. Temporal is not needed: orders wait for it in the books."""
+async def ready(db: Database, temporal: Temporal) -> Readiness:
+    """Say that requests can be served: PostgreSQL answers.
+
+    Temporal is asked too, but not needed: without it orders wait in the books.
+    """
     async with db.connect() as tx:
         await tx.execute(text("SELECT 1"))
-    return Health(status="ready")
+    answers = await _answers(temporal)
+    return Readiness(status="ready", temporal="answers" if answers else "away")
+
+
+async def _answers(temporal: TemporalClient) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await (await temporal()).service_client.check_health()
+    except (RPCError, RuntimeError, TimeoutError):
+        return False

@@ -27,12 +27,14 @@ from api import (
     stock,
 )
 from api.auth import KnownKeys
+from api.counting import Counting
 from api.deadline import Deadline
 from api.temporal import Connection
 from api.wiring import ApiSettings, TemporalClient
 from oms.places import postal_table
 from workers import logging, temporal
 from workers.settings import Settings, policy_of, settings
+from workers.watching import Watch, watched
 
 ROUTERS = (
     orders.router,
@@ -72,6 +74,7 @@ def create_app(
     app.state.settings, app.state.engine, app.state.temporal = settings, engine, temporal_client
     app.state.known_keys = KnownKeys()
     app.add_middleware(Deadline, seconds=settings.request_seconds)
+    app.add_middleware(Counting)
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
@@ -102,7 +105,9 @@ def main() -> None:
     """Serve until told to stop; requests at work are finished first."""
     config = settings()
     logging.configure(config.log_format)
-    temporal.log_through_python()
+    temporal.log_through_python(
+        metrics_at=temporal.metrics_address(config.metrics_host, config.sdk_metrics_port)
+    )
     engine = connect(config.database_url.get_secret_value())
     app = create_app(
         api_settings(config), engine, Connection(lambda: temporal.connect(lazy=True)).client
@@ -110,7 +115,8 @@ def main() -> None:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with watched(config, Watch(None, {})):
+            yield
         await engine.dispose()
 
     app.router.lifespan_context = lifespan

@@ -24,6 +24,7 @@ from adapters.db.idempotency import Claim
 from adapters.db.placing import record_order
 from adapters.db.relaying import mark_started
 from adapters.db.unit import load_order
+from adapters.metrics import count_events
 from api.answers import Answer, answer, problem_answer
 from api.idempotency import keep_in
 from api.order_views import order_view
@@ -97,9 +98,12 @@ class OrderPlacing:
                     )
                     if stored:
                         await idempotency.attach_order(tx, claim, number)
-                        return await _load(tx, number)
+                        order = await _load(tx, number)
             except IntegrityError:
                 continue  # the number is taken: draw another
+            if stored:
+                count_events(["order.placed"])
+                return order
             if existing := await self._existing(request):
                 return existing
         raise Problem("internal_error", "No order number could be found.")

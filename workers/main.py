@@ -22,7 +22,8 @@ from workers import logging
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
 from workers.settings import Settings, policy_of, settings
-from workers.temporal import connect, log_through_python
+from workers.temporal import connect, log_through_python, metrics_address
+from workers.watching import watch_of, watched
 
 LAST_SECONDS = 3
 """What stopping may take beyond the time that calls in the air are given."""
@@ -76,12 +77,13 @@ async def run(config: Settings) -> None:
         sandboxed=False,
         on_fatal_error=_failed,
     )
-    async with working(workers):
+    async with watched(config, watch_of(engine, client, relay)) as watch, working(workers):
         relaying = asyncio.create_task(relay.run())
         log.info("worker_started", task_queue=config.task_queue)
         await asyncio.wait(
             [relaying, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
         )
+        watch.draining = True
         log.info("worker_stopping", told_to=stop.is_set())
         loop.call_later(graceful.total_seconds() + LAST_SECONDS, _leave, "worker_did_not_stop")
         relaying.cancel()
@@ -97,7 +99,7 @@ def main() -> None:
     """Run the worker process."""
     config = settings()
     logging.configure(config.log_format)
-    log_through_python()
+    log_through_python(metrics_at=metrics_address(config.metrics_host, config.sdk_metrics_port))
     asyncio.run(run(config))
 
 

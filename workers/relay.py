@@ -5,6 +5,7 @@ written while it was down. Several relays may run: rows are claimed, signals are
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,6 +65,11 @@ class Relay:
             "payment_poll_seconds": payment_poll_seconds,
         }
         self._nudged, self._inbound = asyncio.Event(), asyncio.Event()
+        self._looked = dict.fromkeys(("send_nudges", "apply_inbound", "sweep"), time.monotonic())
+
+    def silent_for(self) -> float:
+        """Seconds since the slowest of its tasks last looked and could do what it found."""
+        return time.monotonic() - min(self._looked.values())
 
     async def run(self) -> None:
         """Work until cancelled. A fault of the other side is logged and tried again."""
@@ -85,6 +91,8 @@ class Relay:
             wake.clear()
             try:
                 done = await work()
+                if work.__name__ in self._looked:
+                    self._looked[work.__name__] = time.monotonic()
             except _PASSING as fault:
                 log.warning("relay_failed", work=work.__name__, error=type(fault).__name__)
                 done = 0

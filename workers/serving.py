@@ -18,7 +18,7 @@ from adapters.db.book import SqlBook
 from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from adapters.psp.simulator import SimulatedProvider
-from workers.interceptors import LogContext
+from workers.interceptors import LogContext, Measured
 from workers.sandbox import workflow_runner
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
@@ -70,7 +70,7 @@ def make_workers(
         options: For the SDK.
     """
     common = {
-        "interceptors": [LogContext(), *interceptors],
+        "interceptors": [LogContext(), Measured(), *interceptors],
         "graceful_shutdown_timeout": graceful,
         **options,
     }

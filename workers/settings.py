@@ -107,6 +107,17 @@ class Settings(BaseSettings):
     postal_table: Path | None = Field(
         None, description="CSV with `country,postal_code,latitude,longitude`; unset: our own."
     )
+    metrics_host: str = Field(
+        "127.0.0.1", description="The address that metrics and health are told on."
+    )
+    metrics_port: Port | None = Field(
+        None,
+        description="The port of `/metrics`, `/live` and `/ready` of a worker, of `/metrics` of an"
+        " API process; unset: none. No key is asked for: keep it from the world.",
+    )
+    sdk_metrics_port: Port | None = Field(
+        None, description="The port on which Temporal's SDK tells its own metrics; unset: none."
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", description="`auto` is pretty in a terminal and JSON elsewhere."
     )

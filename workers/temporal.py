@@ -23,6 +23,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
+    PrometheusConfig,
     Runtime,
     TelemetryConfig,
     TelemetryFilter,
@@ -49,18 +50,38 @@ RETENTION = timedelta(days=30)
 """How long a namespace that we register keeps closed runs."""
 
 
-def log_through_python() -> None:
-    """Send the lines of the SDK's core the way of all others. Call it before the first client."""
+def log_through_python(*, metrics_at: str | None = None) -> None:
+    """Send the lines of the SDK's core the way of all others. Call it before the first client.
+
+    Args:
+        metrics_at: ``host:port`` where the SDK tells its metrics; none: nowhere.
+    """
     forwarding = LogForwardingConfig(
         logger=logging.getLogger("temporalio.core"),
         append_target_to_name=False,
         prepend_target_on_message=False,
     )
     levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
-    Runtime.set_default(
-        Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(levels, forwarding=forwarding))),
-        error_if_already_set=False,
+    telemetry = TelemetryConfig(
+        logging=LoggingConfig(levels, forwarding=forwarding),
+        metrics=prometheus(metrics_at) if metrics_at else None,
     )
+    Runtime.set_default(Runtime(telemetry=telemetry), error_if_already_set=False)
+
+
+def prometheus(bind_address: str) -> PrometheusConfig:
+    """How the SDK tells its metrics: in seconds, named as Prometheus's own are."""
+    return PrometheusConfig(
+        bind_address=bind_address,
+        counters_total_suffix=True,
+        unit_suffix=True,
+        durations_as_seconds=True,
+    )
+
+
+def metrics_address(host: str, port: int | None) -> str | None:
+    """``host:port``, or none without a port."""
+    return None if port is None else f"{host}:{port}"
 
 
 def data_converter(codec_keys: str | None = None) -> DataConverter:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from adapters.db import cancelling, money, nodes, parcels, parking, placing, routing
 from adapters.db.unit import OrderUnit, load_order, lock_order
+from adapters.metrics import count_events
 from oms.agenda import Agenda, fulfillment_agenda, order_agenda
 from oms.book import (
     CancelUnits,
@@ -84,7 +85,9 @@ class SqlBook(OrderBook):
         for attempt in range(DEADLOCKS):
             try:
                 async with self._locked(number, at, actor) as unit:
-                    return await effect(unit)
+                    result = await effect(unit)
+                count_events(unit.told, refusal=unit.order.refusal_code)
+                return result
             except IntegrityError as bug:
                 # Its first line names the constraint; the next quotes the row, perhaps an address.
                 raise AssertionError(str(bug.orig).partition("\n")[0]) from None

@@ -17,6 +17,7 @@ from adapters.db.money import refund_rest, request_payment, take_upfront, void_r
 from adapters.db.sourcing import places_for, room_for
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
+from adapters.metrics import RACES_LOST
 from oms.money import allot, format_money
 from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
@@ -203,6 +204,7 @@ async def _hold(
     wants += [
         Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered") for p in late
     ]
+    told = len(unit.told)
     async with unit.tx.begin_nested() as attempt:
         await _write_reservations(unit, picks, late, policy)
         await _request_authorisation(unit)
@@ -210,6 +212,8 @@ async def _hold(
         taken = await take(unit.tx, wants, cause="reserve", key=unit.key("reserve"), at=unit.at)
         if isinstance(taken, Short):
             await attempt.rollback()
+            del unit.told[told:]
+            RACES_LOST.inc()
             return False
     return True
 

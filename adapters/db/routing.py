@@ -42,7 +42,7 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
 async def _reread(unit: OrderUnit) -> OrderUnit:
     order = await load_order(unit.tx, unit.number)
     assert order is not None
-    return OrderUnit(unit.tx, order, unit.at, unit.actor)
+    return OrderUnit(unit.tx, order, unit.at, unit.actor, told=unit.told)
 
 
 async def _make_fulfillment_orders(unit: OrderUnit) -> None:

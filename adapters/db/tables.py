@@ -319,6 +319,13 @@ class OrderRow(SQLModel, table=True):
         Index("orders_by_age", "placed_at", "number"),
         Index("orders_not_started", "placed_at", postgresql_where=text("started_at IS NULL")),
         Index("orders_by_customer", "customer_id"),
+        # What is open is watched all the time, beside all the orders that ever were.
+        Index(
+            "orders_open",
+            "promise_by",
+            postgresql_include=["confirmed_at", "grace_until"],
+            postgresql_where=text("closed_at IS NULL"),
+        ),
     )
     number: str = Field(sa_column=Column(TEXT, primary_key=True))
     channel: str

@@ -82,8 +82,18 @@ async def load_order(tx: AsyncConnection, number: str) -> Order | None:
 class OrderUnit:
     """The effects of one transaction on one locked order, written by `flush`."""
 
-    def __init__(self, tx: AsyncConnection, order: Order, at: datetime, actor: str) -> None:
+    def __init__(
+        self,
+        tx: AsyncConnection,
+        order: Order,
+        at: datetime,
+        actor: str,
+        *,
+        told: list[str] | None = None,
+    ) -> None:
+        """`told`: the kinds of events of this transaction so far, counted once it has committed."""
         self.tx, self.order, self.at, self.actor = tx, order, at, actor
+        self.told: list[str] = [] if told is None else told
         self._moves: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._stock: list[StockChange] = []
         self._events: list[dict[str, Any]] = []
@@ -128,6 +138,7 @@ class OrderUnit:
     def tell(self, kind: str, summary: str, **data: Any) -> None:
         """Add to the timeline. No personal data."""
         self._events.append({"kind": kind, "summary": summary, "data": data})
+        self.told.append(kind)
         self._changed = True
 
     def nudge_order(self, reason: str) -> None:

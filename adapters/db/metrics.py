@@ -1,0 +1,148 @@
+"""What the books say at this moment, for Prometheus: how much waits, and for how long.
+
+Facts, not counts: every process that asks tells the same. Each statement reads an index of what is
+open, never all orders, so that a scrape costs milliseconds however many orders there have been.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+_LONGEST = "5s"
+"""A statement that takes longer is given up: watching must not be what brings the books down."""
+
+
+class Look(NamedTuple):
+    """One statement and what its rows are.
+
+    Its columns are the labels, then a value for each gauge. `always`: labels that are told as 0
+    when no row has them.
+    """
+
+    sql: str
+    gauges: Sequence[tuple[str, str]]
+    labels: Sequence[str] = ()
+    always: Sequence[tuple[str, ...]] = ()
+
+
+def _age(column: str) -> str:
+    return f"coalesce(greatest(extract(epoch FROM :now - min({column})), 0), 0)::float"
+
+
+LOOKS = (
+    Look(
+        """
+        SELECT CASE WHEN confirmed_at IS NULL THEN 'placing' WHEN grace_until > :now THEN 'grace'
+            ELSE 'confirmed' END, count(*)
+        FROM orders WHERE closed_at IS NULL GROUP BY 1
+        """,
+        [("oms_orders_open", "Orders that are not closed, by how far they are.")],
+        ["stage"],
+        [("placing",), ("grace",), ("confirmed",)],
+    ),
+    Look(
+        f"SELECT count(*), {_age('promise_by')} FROM orders"
+        " WHERE closed_at IS NULL AND promise_by < :now",
+        [
+            ("oms_promises_overdue", "Open orders whose promised time is over."),
+            ("oms_promises_overdue_seconds", "How long the oldest of them is overdue."),
+        ],
+    ),
+    Look(
+        f"SELECT count(*), {_age('placed_at')} FROM orders WHERE started_at IS NULL",
+        [
+            ("oms_orders_unstarted", "Stored orders that no run was started for."),
+            ("oms_orders_unstarted_seconds", "How long the oldest of them waits."),
+        ],
+    ),
+    Look(
+        "SELECT split_part(step, ':', 1), error_code, count(*), "
+        f"{_age('since')} FROM parked_steps GROUP BY 1, 2",
+        [
+            ("oms_parked_steps", "Steps that wait for a person or for the other side."),
+            ("oms_parked_steps_seconds", "How long the oldest of them waits."),
+        ],
+        ["step", "code"],
+    ),
+    Look(
+        f"SELECT kind, status, count(*), {_age('at')} FROM payment_entries"
+        " WHERE status IN ('requested', 'unknown') GROUP BY 1, 2",
+        [
+            ("oms_payments_open", "Movements of money without a known outcome."),
+            ("oms_payments_open_seconds", "How long the oldest of them is without one."),
+        ],
+        ["kind", "status"],
+        [("capture", "unknown"), ("authorization", "unknown")],
+    ),
+    Look(
+        f"SELECT count(*), {_age('expires_at')} FROM reservations"
+        " WHERE state = 'open' AND expires_at <= :now",
+        [
+            ("oms_reservations_expired", "Reservations held beyond their time."),
+            ("oms_reservations_expired_seconds", "How long the oldest of them is beyond it."),
+        ],
+    ),
+    Look(
+        f"SELECT count(*), {_age('at')} FROM nudges",
+        [
+            ("oms_nudges_owed", "Signals that are owed to runs."),
+            ("oms_nudges_owed_seconds", "How long the oldest of them is owed."),
+        ],
+    ),
+    Look(
+        f"SELECT party, count(*), {_age('not_before')} FROM inbound_events"
+        " WHERE outcome IS NULL GROUP BY 1",
+        [
+            ("oms_inbound_waiting", "Webhooks that were stored and are not applied."),
+            ("oms_inbound_waiting_seconds", "How long the oldest of them is due."),
+        ],
+        ["party"],
+        [("payments",), ("carriers",), ("nodes",)],
+    ),
+    Look(
+        "SELECT coalesce(state, 'other'), count(*), "
+        f"{_age('xact_start')} FROM pg_stat_activity WHERE datname = current_database() GROUP BY 1",
+        [
+            ("oms_database_connections", "Connections to the database, by what they do."),
+            ("oms_database_transaction_seconds", "How long the oldest transaction is open."),
+        ],
+        ["state"],
+        [("active",), ("idle",), ("idle in transaction",)],
+    ),
+    Look(
+        "SELECT pg_database_size(current_database())::float",
+        [("oms_database_bytes", "The size of the database on disk.")],
+    ),
+)
+
+
+async def read_facts(engine: AsyncEngine, now: datetime) -> list[Metric]:
+    """Read every gauge from the books.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database is away, or too slow to be watched.
+    """
+    families: list[Metric] = []
+    async with engine.begin() as tx:
+        await tx.execute(text(f"SET LOCAL statement_timeout = '{_LONGEST}'"))
+        for look in LOOKS:
+            values = {"now": now} if ":now" in look.sql else {}
+            rows = await tx.execute(text(look.sql), values)
+            families += _families(look, [tuple(row) for row in rows])
+    return families
+
+
+def _families(look: Look, rows: Iterable[tuple[object, ...]]) -> Iterator[Metric]:
+    width = len(look.labels)
+    found = {tuple(map(str, row[:width])): row[width:] for row in rows}
+    nothing = (0,) * len(look.gauges)
+    told = {labels: nothing for labels in look.always} | found
+    for index, (name, help_text) in enumerate(look.gauges):
+        family = GaugeMetricFamily(name, help_text, labels=look.labels)
+        for labels, values in sorted(told.items()):
+            family.add_metric(labels, float(str(values[index])))
+        yield family
