@@ -1,6 +1,7 @@
 """HTTP to the outside, and what its failures mean. The only module of the product with httpx."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -14,6 +15,23 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+
+
+Surrounding = Callable[[str, str], AbstractContextManager[Mapping[str, str]]]
+"""Goes around a call, given method and path; gives headers to send with it."""
+
+
+def _nothing(method: str, path: str) -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
+
+
+_surrounding: Surrounding = _nothing
+
+
+def surround_calls(by: Surrounding = _nothing) -> None:
+    """Let something go around every call of this process from now on, a trace for instance."""
+    global _surrounding  # noqa: PLW0603 - like OpenTelemetry's own provider, one for the process
+    _surrounding = by
 
 
 class Reply(NamedTuple):
@@ -122,7 +140,10 @@ class Http:
     async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         call = f"{method} {path}"
         try:
-            return await self._client.request(method, path, **request)
+            with _surrounding(method, path) as headers:
+                if headers:
+                    request["headers"] = {**(request.get("headers") or {}), **headers}
+                return await self._client.request(method, path, **request)
         except _NO_CONNECTION as error:
             raise Unreachable(f"{call}: no connection") from error
         except _NEVER_SENT as error:

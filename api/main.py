@@ -32,7 +32,7 @@ from api.deadline import Deadline
 from api.temporal import Connection
 from api.wiring import ApiSettings, TemporalClient
 from oms.places import postal_table
-from workers import logging, temporal
+from workers import logging, temporal, tracing
 from workers.settings import Settings, policy_of, settings
 from workers.watching import Watch, watched
 
@@ -70,6 +70,9 @@ def create_app(
         version=version("oms"),
         description=DESCRIPTION,
         redirect_slashes=False,
+        # A span for each request where traces are on; its own metrics and logs would tell more
+        # than we may.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.settings, app.state.engine, app.state.temporal = settings, engine, temporal_client
     app.state.known_keys = KnownKeys()
@@ -105,6 +108,7 @@ def main() -> None:
     """Serve until told to stop; requests at work are finished first."""
     config = settings()
     logging.configure(config.log_format)
+    tracing.configure("oms-api")
     temporal.log_through_python(
         metrics_at=temporal.metrics_address(config.metrics_host, config.sdk_metrics_port)
     )

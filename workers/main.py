@@ -18,7 +18,7 @@ from adapters.db.book import SqlBook
 from adapters.db.engine import connect as connect_database
 from adapters.http import Http
 from oms.errors import told
-from workers import logging
+from workers import logging, tracing
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
 from workers.settings import Settings, policy_of, settings
@@ -99,6 +99,7 @@ def main() -> None:
     """Run the worker process."""
     config = settings()
     logging.configure(config.log_format)
+    tracing.configure("oms-worker")
     log_through_python(metrics_at=metrics_address(config.metrics_host, config.sdk_metrics_port))
     asyncio.run(run(config))
 

@@ -12,7 +12,7 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     """
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(
-            "pydantic", "pydantic_core"
+            "pydantic", "pydantic_core", "opentelemetry"
         ).with_import_notification_policy(
             SandboxImportNotificationPolicy.WARN_ON_DYNAMIC_IMPORT
             | SandboxImportNotificationPolicy.RAISE_ON_UNINTENTIONAL_PASSTHROUGH

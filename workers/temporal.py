@@ -30,6 +30,7 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from workers import tracing
 from workers.encryption import EncryptingCodec, KeyRing
 from workers.failures import DiscreetFailures, SealedFailures
 from workers.settings import settings
@@ -124,7 +125,10 @@ async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = Fa
     where = ClientConfig.load_client_connect_config()
     where.setdefault("target_host", "localhost:7233")
     return await Client.connect(
-        **where, data_converter=_data_converter(), interceptors=interceptors, lazy=lazy
+        **where,
+        data_converter=_data_converter(),
+        interceptors=(*tracing.interceptors(), *interceptors),
+        lazy=lazy,
     )
 
 
