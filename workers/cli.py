@@ -27,7 +27,7 @@ from workers.encryption import new_codec_key
 from workers.settings import settings
 from workers.stack import AlreadyRunning, OtherServer, Server, Stack, stop_running
 from workers.state import Running, new_key, read_running
-from workers.temporal import connect, ensure_namespace, ensure_search_attributes
+from workers.temporal import connect_patiently, ensure_namespace, ensure_search_attributes
 
 app = typer.Typer(
     help="Run, look at and repair the order management system.",
@@ -47,6 +47,9 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Worker processes; by default 1, and 2 on the real server."),
 ]
+PATIENCE = 60
+"""Seconds for which `oms prepare` waits for a Temporal server that is just starting."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _MARKS = {Health.GOOD: "✓", Health.NOTE: "•", Health.BROKEN: "✗"}
 _COLOURS = {Health.GOOD: "green", Health.NOTE: "yellow", Health.BROKEN: "red"}
@@ -172,7 +175,7 @@ async def _store_key(
 
 
 async def _prepare_temporal() -> list[str]:
-    client = await connect()
+    client = await connect_patiently(within=PATIENCE)
     if await ensure_namespace(client):
         typer.echo(f"namespace {client.namespace}: registered")
     return await ensure_search_attributes(client)

@@ -1,5 +1,6 @@
 """The connection to Temporal, and what it must know before the first order."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
@@ -130,6 +131,23 @@ async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = Fa
         interceptors=(*tracing.interceptors(), *interceptors),
         lazy=lazy,
     )
+
+
+async def connect_patiently(*, within: float) -> Client:
+    """Connect as `connect` does to a server that may still be starting.
+
+    Raises:
+        RuntimeError: nobody answers there within so many seconds (the SDK's own).
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within
+    while True:
+        try:
+            return await connect()
+        except RuntimeError:
+            if clock() > deadline:
+                raise
+        await asyncio.sleep(0.5)
 
 
 async def connect_to(address: str) -> Client:

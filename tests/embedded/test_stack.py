@@ -13,7 +13,7 @@ from typing_extensions import override
 from workers import stack as stack_module
 from workers.cli import as_status
 from workers.embedded.processes import Child
-from workers.embedded.services import Addresses, Plan, Service
+from workers.embedded.services import Addresses, Plan, Service, plan
 from workers.stack import AlreadyRunning, OtherServer, Server, Stack, stop_running
 from workers.state import load_secrets, read_running
 
@@ -229,3 +229,21 @@ def test_the_secrets_of_two_homes_differ(tmp_path: Path) -> None:
 
     assert one.stack_id != two.stack_id
     assert not set(one.keys.values()) & set(two.keys.values())
+
+
+def test_each_process_tells_its_metrics_on_a_port_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("OMS_METRICS_PORT", "29464")
+    tmp_path.chmod(0o711)
+
+    services = plan(tmp_path, load_secrets(tmp_path), temporal=None, workers=3, extra={}).services
+
+    ports = {
+        name: service.child.environment.get("OMS_METRICS_PORT")
+        for name, service in services.items()
+        if name.startswith("worker") or name == "api"
+    }
+    assert ports["worker-1"] == "29464"
+    assert len(set(ports.values())) == 4

@@ -57,6 +57,11 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """What surrounds it; empty where it is our own environment."""
+        return self._env or {}
+
+    @property
     def pid(self) -> int | None:
         """The process id while it runs."""
         return self._process.pid if self._process is not None and self.is_running else None

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,16 @@ TEMPORAL_PORT = 7233
 UI_PORT = 8233
 _READY_WITHIN = 60
 _GRACEFUL_SECONDS = 30  # a little more than the worker gives the calls it has begun
+
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "worker": ("-m", "workers.main"),
+    "api": ("-m", "api.main"),
+    "simulator": ("-m", "simulator"),
+}
+"""What our processes are started by, here and in docker-compose.yml."""
+
+_PORTS_OF_ITS_OWN = ("OMS_METRICS_PORT", "OMS_SDK_METRICS_PORT")
 
 
 class Service(NamedTuple):
@@ -146,21 +156,22 @@ def _ours(
 ) -> dict[str, Service]:
     """Describe the processes made of our own code."""
     environment = _environment(home, stored, where) | dict(extra)
-    ports = {"api": urlsplit(where.api).port, "simulator": urlsplit(where.simulator).port}
-    assert ports["api"] is not None
-    assert ports["simulator"] is not None
+    api_port, simulator_port = urlsplit(where.api).port, urlsplit(where.simulator).port
+    assert api_port is not None
+    assert simulator_port is not None
+    own_ports = partial(_own_ports, environment, set[int]())
 
-    def python(name: str, *arguments: str, patience: float = 10) -> Child:
+    def process(name: str, kind: str, *options: str, patience: float = 10) -> Child:
         return Child(
             name,
-            [sys.executable, "-m", *arguments],
+            [sys.executable, *COMMANDS[kind], *options],
             log=home / "log" / f"{name}.log",
-            env=environment,
+            env=environment if kind == "simulator" else environment | own_ports(),
             patience=patience,
         )
 
     def worker(name: str) -> Service:
-        child = python(name, "workers.main", patience=_GRACEFUL_SECONDS)
+        child = process(name, "worker", patience=_GRACEFUL_SECONDS)
 
         async def polls() -> bool:
             client = await connect_to(where.temporal)
@@ -168,14 +179,25 @@ def _ours(
 
         return _service(child, polls)
 
-    simulator = python("simulator", "simulator", "--port", str(ports["simulator"]))
-    api = python("api", "api.main")
-    api_port, simulator_port = ports["api"], ports["simulator"]
+    simulator = process("simulator", "simulator", "--port", str(simulator_port))
+    own = {name: worker(name) for name in worker_names(workers)}
+    api = process("api", "api")
     return {
         "simulator": _service(simulator, lambda: listens(simulator_port)),
-        **{name: worker(name) for name in worker_names(workers)},
+        **own,
         "api": _service(api, lambda: listens(api_port)),
     }
+
+
+def _own_ports(environment: Mapping[str, str], taken: set[int]) -> dict[str, str]:
+    """Give a process ports where all would listen on the same: the one asked for, or the next."""
+    own = {}
+    for name in _PORTS_OF_ITS_OWN:
+        if wanted := environment.get(name):
+            port = free_port(int(wanted), taken=frozenset(taken))
+            taken.add(port)
+            own[name] = str(port)
+    return own
 
 
 def worker_names(number: int) -> list[str]:
