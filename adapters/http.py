@@ -10,6 +10,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from oms.errors import BadRequest, KeyReused, OutcomeUnknown, Unreachable
+from oms.fields import code_like
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -173,7 +174,7 @@ def _code(response: httpx.Response) -> str:
         body = response.json()
     except ValueError:
         return ""
-    return str(body.get("code", ""))[:80] if isinstance(body, dict) else ""
+    return code_like(str(body.get("code", "")), "") if isinstance(body, dict) else ""
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:

@@ -35,6 +35,18 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+_PART = r"(?:[A-Za-z]{1,24}\d{0,4}|\d{1,4})"
+_CODE = re.compile(rf"{_PART}(?:[_.-]{_PART}){{0,7}}")
+
+
+def code_like(said: str, otherwise: str) -> str:
+    """A stranger's code, e.g. `insufficient_funds` or `E102`, if it looks like one.
+
+    What it says in sentences may quote a name, a street or a token, and would stand in histories.
+    """
+    return said if _CODE.fullmatch(said) else otherwise
+
+
 def _known_country(code: str) -> str:
     if not is_country(code):
         raise PydanticCustomError("country_unknown", "no country of ISO 3166-1 alpha-2")

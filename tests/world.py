@@ -20,6 +20,7 @@ import httpx
 import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
@@ -409,8 +410,9 @@ async def a_world(
     payment_poll_seconds: float = 2,
     verdict_seconds: float = 5,
     worker_options: dict[str, Any] | None = None,
+    rude: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[World]:
-    """Start everything around a database; stop it again."""
+    """Start everything around a database; stop it again. `rude` stands before the outside."""
     queue = f"oms-{os.urandom(4).hex()}"
     engine = connect(database_url)
     book = SqlBook(engine, policy)
@@ -439,7 +441,7 @@ async def a_world(
             ),
             QUICK,
         )
-        outside_url = await stack.enter_async_context(serving(simulated))
+        outside_url = await stack.enter_async_context(serving(rude(simulated)))
         outside = await stack.enter_async_context(Http(outside_url, timeout=timedelta(seconds=1)))
         relay = Relay(
             engine,

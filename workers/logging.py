@@ -86,8 +86,11 @@ def name_the_order(logger: object, method: str, event: MutableMapping[str, Any])
 def let_nothing_be_quoted(record: logging.LogRecord) -> bool:
     """Keep what a fault quotes out of a library's line: it may be a name or a street.
 
-    Of a message the first line stays: asyncio shows in the others what a task held.
+    Of a message the first line stays: asyncio shows in the others what a task held. Rows that
+    SQLAlchemy read are no line at any level.
     """
+    if record.name.startswith("sqlalchemy.engine") and record.levelno < logging.INFO:
+        return False
     if isinstance(record.msg, str):
         if isinstance(record.args, tuple):
             record.args = tuple(

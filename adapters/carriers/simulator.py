@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from adapters.http import Http
 from oms.errors import BadRequest
+from oms.fields import code_like
 from oms.ports import CARRIER_STATUSES, Carrier, LabelBought, LabelRequest, Place, Scan
 
 log = structlog.get_logger()
@@ -71,7 +72,11 @@ def _is_ours(tracking_number: str, status: str) -> bool:
     """Let no word through that we have no meaning for; the other scans still count."""
     if status in CARRIER_STATUSES:
         return True
-    log.warning("scan_not_understood", tracking_number=tracking_number, status=status)
+    log.warning(
+        "scan_not_understood",
+        tracking_number=tracking_number,
+        status=code_like(status, "unreadable"),
+    )
     return False
 
 

@@ -22,6 +22,7 @@ from adapters.db.nodes import Parcel
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.errors import told
+from oms.fields import code_like
 from oms.numbers import order_of
 from oms.orders import FulfillmentOrder
 from oms.policy import Policy
@@ -188,7 +189,7 @@ async def _apply_payment(
     if body["status"] in ("failed", "declined"):
         await book.settle_payment(
             key,
-            Declined(reason=str(body.get("reason") or "declined later")),
+            Declined(reason=code_like(str(body.get("reason") or ""), "declined later")),
             now,
             settled_by="provider",
             nudge=True,

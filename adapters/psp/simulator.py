@@ -7,6 +7,7 @@ from pydantic import BaseModel, model_validator
 from typing_extensions import override
 
 from adapters.http import Http
+from oms.fields import code_like
 from oms.ports import (
     Approved,
     Declined,
@@ -39,7 +40,7 @@ class _Answer(BaseModel):
             case "pending":
                 return Pending()
             case "declined" | "failed":
-                return Declined(reason=self.reason)
+                return Declined(reason=code_like(self.reason, "declined"))
 
 
 class SimulatedProvider(PaymentProvider):

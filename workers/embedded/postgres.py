@@ -203,6 +203,8 @@ class Postgres:
             "max_connections": "400",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # Without the rows that an error quotes: they hold names and addresses.
+            "log_error_verbosity": "terse",
         }
         if self._extension:
             options["extension_control_path"] = f"$system:{self._extension}"
