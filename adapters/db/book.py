@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
 from adapters.db import cancelling, money, nodes, parcels, parking, placing, routing
+from adapters.db.engine import by_statement
 from adapters.db.unit import OrderUnit, load_order, lock_order
 from adapters.metrics import count_events
 from oms.agenda import Agenda, fulfillment_agenda, order_agenda
@@ -57,6 +58,7 @@ class SqlBook(OrderBook):
 
     def __init__(self, engine: AsyncEngine, policy: Policy, solver: Solver | None = None) -> None:
         self._engine, self._policy = engine, policy
+        self._reads = by_statement(engine)
         self._solver = solver or PlainSolver()
 
     # --- the frame ---
@@ -99,7 +101,7 @@ class SqlBook(OrderBook):
 
     async def read(self, number: str) -> Order:
         """Read an order without locking it."""
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             order = await load_order(connection, number)
         assert order is not None, f"{number} is not stored"
         return order
@@ -377,7 +379,7 @@ class SqlBook(OrderBook):
 
     @override
     async def label_request(self, shipment: str) -> LabelRequest:
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             return await parcels.label_request(connection, shipment)
 
     @override

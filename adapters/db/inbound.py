@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.db import nodes, parcels
 from adapters.db.book import SqlBook
+from adapters.db.engine import by_statement
 from adapters.db.nodes import Parcel
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
@@ -85,7 +86,7 @@ async def apply_waiting(engine: AsyncEngine, book: SqlBook, now: datetime, *, mo
     Each event is claimed for a while, so that several relays share the work and none is lost
     with a relay that dies. Applied by two, it counts once.
     """
-    async with engine.begin() as tx:
+    async with by_statement(engine).connect() as tx:
         rows = await tx.execute(
             text(
                 """
@@ -141,7 +142,7 @@ async def _write_outcome(
     if outcome is None and now - event.received_at > FITS_WITHIN:
         outcome = "dead"
     wait = timedelta(seconds=min(60, 0.25 * 2 ** min(event.tries, 10)))
-    async with engine.begin() as tx:
+    async with by_statement(engine).connect() as tx:
         await tx.execute(
             text(
                 "UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,"
@@ -175,7 +176,7 @@ async def _apply_payment(
 ) -> tuple[str | None, str]:
     """A failure is written down; a success is asked after, because only the answer names it."""
     key = str(body["key"])
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         row = (
             await connection.execute(
                 text("SELECT kind, amount_minor, currency FROM payment_entries WHERE key = :k"),
@@ -204,7 +205,7 @@ async def _apply_scan(
 ) -> tuple[str | None, str]:
     if event.body["status"] not in CARRIER_STATUSES:
         return "ignored", "unknown status"
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         found = await parcels.find_parcel(connection, str(event.body["tracking_number"]))
     if found is None:
         late = now - event.received_at > timedelta(minutes=2)
@@ -229,7 +230,7 @@ async def _apply_node(
     engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
 ) -> tuple[str | None, str]:
     id = str(event.body["fulfillment_order"])
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         location = (
             await connection.execute(
                 text("SELECT location FROM fulfillment_orders WHERE id = :id"), {"id": id}

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.db.engine import by_statement
+
 
 class Nudges(NamedTuple):
     """A workflow that is owed a signal, and the rows that owe it."""
@@ -31,7 +33,7 @@ async def owed_nudges(engine: AsyncEngine, *, most: int) -> list[Nudges]:
     Not locked, so that no transaction is open while signals travel: two relays may send the same
     one, which is harmless.
     """
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         rows = await connection.execute(
             text(
                 "SELECT workflow_id, max(reason) AS reason, array_agg(id) AS ids FROM"
@@ -46,7 +48,7 @@ async def owed_nudges(engine: AsyncEngine, *, most: int) -> list[Nudges]:
 async def sent(engine: AsyncEngine, nudges: list[Nudges]) -> None:
     """Strike out nudges whose signals were taken."""
     ids = [id for nudge in nudges for id in nudge.ids]
-    async with engine.begin() as tx:
+    async with by_statement(engine).connect() as tx:
         await tx.execute(text("DELETE FROM nudges WHERE id = ANY(:ids)"), {"ids": ids})
 
 
@@ -54,7 +56,7 @@ async def unstarted_orders(
     engine: AsyncEngine, now: datetime, *, older_than: timedelta, most: int
 ) -> list[Unstarted]:
     """Orders without a run. Young ones are left to the request that is just placing them."""
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         rows = await connection.execute(
             text(
                 """
@@ -80,7 +82,7 @@ async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> None:
 
 async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int) -> list[str]:
     """Orders whose stock is held beyond its time, for whatever reason their run did not act."""
-    async with engine.connect() as connection:
+    async with by_statement(engine).connect() as connection:
         rows = await connection.execute(
             text(
                 "SELECT DISTINCT order_number FROM reservations"
