@@ -12,6 +12,7 @@ matches on. These are faults, and each says whether asking again can clear it.
     + KeyReused          one business key, two contents
   x KeyMissing         Temporal holds what we sealed with a key that this process was not given
   x PayloadDamaged     what Temporal holds is not what we sealed
+  x BadSetting         a process was told something that it cannot start with
 """
 
 from datetime import timedelta
@@ -86,6 +87,12 @@ class PayloadDamaged(OmsError):
     def __init__(self, id: str) -> None:
         super().__init__(f"a payload is not what was sealed with the codec key {id}")
         self.id = id
+
+
+class BadSetting(OmsError):
+    """A setting cannot be used. The message names it, and never repeats a secret."""
+
+    code = "bad_setting"
 
 
 _OURS = ("oms", "workflows", "activities", "adapters", "workers", "api")

@@ -15,6 +15,7 @@ from rich.table import Table
 from adapters.db.credentials import EVERYTHING, ROLES, store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
+from oms.errors import BadSetting
 from workers import commands_order
 from workers.audit_command import audit
 from workers.bench import command as bench
@@ -153,7 +154,7 @@ def codec_key(
     """Draw a key for OMS_CODEC_KEYS and show it, once: it is kept nowhere."""
     try:
         typer.echo(new_codec_key(id or f"{datetime.now(UTC):%Y-%m-%d}"))
-    except ValueError as bad:
+    except BadSetting as bad:
         raise typer.BadParameter(str(bad)) from None
 
 

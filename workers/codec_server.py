@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from temporalio.api.common.v1 import Payload, Payloads
 
-from oms.errors import OmsError
+from oms.errors import BadSetting, OmsError
 from workers import logging
 from workers.encryption import EncryptingCodec, KeyRing
 from workers.settings import Settings, settings
@@ -138,13 +138,13 @@ def app_of(config: Settings) -> Starlette:
     """Make the application that the settings ask for.
 
     Raises:
-        ValueError: there are no keys, one cannot be read, or anybody would get in by oversight.
+        BadSetting: there are no keys, one cannot be read, or anybody would get in by oversight.
     """
     if config.codec_keys is None:
-        raise ValueError("OMS_CODEC_KEYS is not set: there is nothing to open")
+        raise BadSetting("OMS_CODEC_KEYS is not set: there is nothing to open")
     token = config.codec_token.get_secret_value() if config.codec_token else None
     if token is None and not _is_this_machine(config.codec_host):
-        raise ValueError(
+        raise BadSetting(
             "OMS_CODEC_HOST is reached from other machines: set OMS_CODEC_TOKEN, to `none` where"
             " something in front of it lets the right people in only"
         )

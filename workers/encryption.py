@@ -19,7 +19,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 from typing_extensions import override
 
-from oms.errors import KeyMissing, PayloadDamaged
+from oms.errors import BadSetting, KeyMissing, PayloadDamaged
 
 PLAIN = "plain"
 """In the place of the first key: nothing new is sealed, and what is sealed stays readable."""
@@ -41,7 +41,7 @@ class KeyRing(NamedTuple):
         """Read `id:base64key,…`. The first key encrypts, all of them decrypt.
 
         Raises:
-            ValueError: it cannot be read. The message names the key's place, never the key.
+            BadSetting: it cannot be read. The message names the key's place, never the key.
         """
         entries = [each.strip() for each in setting.split(",")]
         seals = entries[0] != PLAIN
@@ -49,7 +49,7 @@ class KeyRing(NamedTuple):
         for place, entry in enumerate(entries if seals else entries[1:], start=1 if seals else 2):
             id, key = _read_entry(entry, place)
             if id in keys:
-                raise ValueError(f"OMS_CODEC_KEYS: entry {place} repeats the id {id}")
+                raise BadSetting(f"OMS_CODEC_KEYS: entry {place} repeats the id {id}")
             keys[id] = key
         return cls(keys, next(iter(keys)) if seals else None)
 
@@ -58,7 +58,7 @@ def new_codec_key(id: str) -> str:
     """Draw a key, as an entry of the setting.
 
     Raises:
-        ValueError: the id is none.
+        BadSetting: the id is none.
     """
     entry = f"{id}:{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
     _read_entry(entry, 1)
@@ -68,7 +68,7 @@ def new_codec_key(id: str) -> str:
 def _read_entry(entry: str, place: int) -> tuple[str, bytes]:
     id, _, encoded = entry.partition(":")
     if not _ID.fullmatch(id) or id == PLAIN:
-        raise ValueError(
+        raise BadSetting(
             f"OMS_CODEC_KEYS: entry {place} has no id: letters, digits, `_`, `.` and `-`, at most"
             " 32, then a colon and the key"
         )
@@ -77,7 +77,7 @@ def _read_entry(entry: str, place: int) -> tuple[str, bytes]:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise ValueError(
+        raise BadSetting(
             f"OMS_CODEC_KEYS: the key of {id} is not {_KEY_BYTES} bytes in base64;"
             " `oms codec-key` draws one"
         )

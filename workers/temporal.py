@@ -92,7 +92,7 @@ def data_converter(codec_keys: str | None = None) -> DataConverter:
     Every client, worker and replayer of ours needs this one.
 
     Raises:
-        ValueError: the keys cannot be read.
+        BadSetting: the keys cannot be read.
     """
     if not codec_keys:
         return DataConverter(
@@ -121,7 +121,7 @@ async def connect(*, interceptors: tuple[Interceptor, ...] = (), lazy: bool = Fa
 
     Raises:
         RuntimeError: nobody answers there (the SDK's own).
-        ValueError: the codec keys cannot be read.
+        BadSetting: the codec keys cannot be read.
     """
     where = ClientConfig.load_client_connect_config()
     where.setdefault("target_host", "localhost:7233")

@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from oms.errors import BadSetting
 from tests.world import serving
 from workers.codec_server import MOST_BYTES, app_of
 from workers.embedded.toolchains import fetch_temporal
@@ -177,9 +178,9 @@ async def test_a_form_of_another_page_cannot_ask(server: httpx.AsyncClient) -> N
 
 
 def test_it_does_not_open_to_the_network_by_oversight() -> None:
-    with pytest.raises(ValueError, match="OMS_CODEC_TOKEN"):
+    with pytest.raises(BadSetting, match="OMS_CODEC_TOKEN"):
         app_of(config(codec_host="0.0.0.0"))
-    with pytest.raises(ValueError, match="OMS_CODEC_KEYS"):
+    with pytest.raises(BadSetting, match="OMS_CODEC_KEYS"):
         app_of(Settings(codec_keys=None))
 
     app_of(config(codec_host="0.0.0.0", codec_token=TOKEN))

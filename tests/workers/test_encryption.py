@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from temporalio.api.common.v1 import Payload
 from typer.testing import CliRunner
 
-from oms.errors import KeyMissing, PayloadDamaged
+from oms.errors import BadSetting, KeyMissing, PayloadDamaged
 from workers.cli import app
 from workers.encryption import EncryptingCodec, KeyRing, new_codec_key
 from workers.temporal import data_converter
@@ -140,7 +140,7 @@ def test_without_keys_nothing_is_between_us_and_temporal() -> None:
 def test_a_setting_that_cannot_be_read_is_refused_without_repeating_a_key(
     setting: str, words: str
 ) -> None:
-    with pytest.raises(ValueError, match=words) as refused:
+    with pytest.raises(BadSetting, match=words) as refused:
         KeyRing.read(setting)
 
     assert all(secret not in str(refused.value) for secret in (NEW.partition(":")[2], "short"))
