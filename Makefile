@@ -37,7 +37,7 @@ test: dev ## Set up and run every test
 	@exec $(PYTEST) $(ARGS)
 
 test-real: dev ## Run what needs Temporal on its real server, built once (5 minutes)
-	@OMS_TEST_TEMPORAL=real exec $(BIN)/python -m pytest $(or $(ARGS),tests/scenarios tests/workflows tests/workers tests/embedded)
+	@OMS_TEST_TEMPORAL=real exec $(BIN)/python -m pytest $(or $(ARGS),tests/scenarios tests/workflows tests/workers tests/embedded tests/api/test_commands.py)
 
 check: dev ## Formatting, lint, types, import contracts and every test
 	$(BIN)/ruff format --check .
