@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import httpx
@@ -21,6 +22,7 @@ import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
@@ -43,8 +45,10 @@ from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.outside import QUICK, SECRETS, Inbox, Outside
 from workers.auditing import SimulatorBooks, audit
+from workers.pollers import unserved
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
+from workflows.queues import Kind
 
 KEYS = {role: f"key-of-the-{role}" for role in ("operator", "channel", "node")}
 
@@ -134,8 +138,11 @@ class World:
         http: httpx.AsyncClient,
         outside: Outside,
         faults: Faults,
+        make_workers: partial[list[Worker]],
     ) -> None:
         self.engine, self.book, self.temporal = engine, book, temporal
+        self._make_workers = make_workers
+        self.queue = str(make_workers.keywords["task_queue"])
         self.http, self.outside, self._faults = http, outside, faults
         self._references = 0
 
@@ -339,6 +346,35 @@ class World:
         path = f"/carriers/{tracking_number}/events"
         await self.outside.ask("POST", path, json={"status": status} | more)
 
+    async def until_asked(self, run: str, activity: str) -> None:
+        """Wait until a run has asked for an outside call that nobody has begun."""
+
+        async def waits() -> bool:
+            told = await self.temporal.get_workflow_handle(run).describe()
+            return any(
+                call.activity_type.name == activity
+                and call.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+                for call in told.raw_description.pending_activities
+            )
+
+        await self.wait(waits)
+
+    async def until_served(self, kinds: Sequence[Kind], **by: Any) -> None:
+        """Wait until workers ask for these kinds of work; see `unserved`."""
+
+        async def served() -> bool:
+            return not await unserved(self.temporal, self.queue, kinds=kinds, **by)
+
+        await self.wait(served)
+
+    @asynccontextmanager
+    async def more_workers(self, **options: Any) -> AsyncIterator[None]:
+        """Let others work too, as another process would; see `make_workers` for the options."""
+        address = self.temporal.service_client.config.target_host
+        client = await Client.connect(address, data_converter=self.temporal.data_converter)
+        async with _working(self._make_workers(client, **options)):
+            yield
+
     # --- breaking and looking ---
 
     def breaks(self, activity: str, when: str, times: int = 1) -> None:
@@ -451,15 +487,14 @@ async def a_world(
             heal_seconds=heal_seconds,
             payment_poll_seconds=payment_poll_seconds,
         )
-        workers = make_workers(
-            temporal,
-            effects_over(book, outside),
+        made = partial(
+            make_workers,
+            effects=effects_over(book, outside),
             task_queue=queue,
             interceptors=[faults],
             graceful=timedelta(seconds=1),
-            **(worker_options or {}),
         )
-        await stack.enter_async_context(_working(workers))
+        await stack.enter_async_context(_working(made(temporal, **(worker_options or {}))))
         relaying = asyncio.create_task(relay.run())
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=api_url, timeout=20, trust_env=False)
@@ -475,6 +510,7 @@ async def a_world(
             http,
             Outside(outside_url, there, Inbox()),
             faults,
+            made,
         )
         await world.ok("PUT", "/v1/channels/web", {"name": "Web"})
         try:

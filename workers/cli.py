@@ -20,6 +20,7 @@ from workers import commands_order
 from workers.audit_command import audit
 from workers.bench import command as bench
 from workers.demo.command import demo
+from workers.deploy_command import deploy
 from workers.doctor import Finding, Health, examine
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
@@ -39,6 +40,7 @@ app.add_typer(commands_order.app, name="order")
 app.add_typer(bench.app, name="bench")
 app.command()(demo)
 app.command()(audit)
+app.command()(deploy)
 
 OnServer = Annotated[
     Server | None,

@@ -28,13 +28,16 @@ from workers.embedded.toolchains import (
     find_test_server,
     temporal_on_path,
 )
+from workers.pollers import passed_over, unserved
 from workers.settings import settings
 from workers.stack import WORKER, kind_of
 from workers.state import Running
-from workers.temporal import connect_to, has_poller, missing_search_attributes
+from workers.temporal import connect_to, missing_search_attributes
+from workflows.queues import queue_for
 
 _START = "make up"
 _FETCH = ".venv/bin/oms setup"
+_DEPLOY = ".venv/bin/oms deploy"
 
 
 class Health(StrEnum):
@@ -231,9 +234,14 @@ async def _temporal(address: str, workers: Mapping[str, int | None]) -> list[Fin
 
 async def _worker(client: Client, name: str, pid: int | None) -> Finding:
     queue = settings().task_queue
-    if await has_poller(client, queue, pid=pid):
-        return good(name, f"asks the queue {queue!r} for work")
-    return broken(name, f"does not ask the queue {queue!r} for work", _START)
+    lacking = await unserved(client, queue, pid=pid)
+    if lacking:
+        queues = ", ".join(queue_for(kind, orders=queue) for kind in lacking)
+        return broken(name, f"does not ask for work: {queues}", _START)
+    if idle := await passed_over(client, queue):
+        builds = ", ".join(repr(build) if build else "workers without one" for build in idle)
+        return broken(name, f"asks in vain: the current build is {builds}", _DEPLOY)
+    return good(name, f"asks the queue {queue!r} and those beside it for work")
 
 
 async def _http(what: str, url: str) -> list[Finding]:

@@ -13,17 +13,20 @@ from typing import NoReturn
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
 
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect as connect_database
 from adapters.http import Http
 from oms.errors import told
 from workers import logging, tracing
+from workers.deploying import version_of
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
 from workers.settings import Settings, policy_of, settings
 from workers.temporal import connect, log_through_python, metrics_address
 from workers.watching import watch_of, watched
+from workflows.queues import Kind
 
 LAST_SECONDS = 3
 """What stopping may take beyond the time that calls in the air are given."""
@@ -50,6 +53,17 @@ async def _failed(fault: BaseException) -> None:
     _leave("worker_failed", error=told(fault.__cause__ or fault))
 
 
+def _relay(config: Settings, engine: AsyncEngine, book: SqlBook, client: Client) -> Relay:
+    return Relay(
+        engine,
+        book,
+        client,
+        task_queue=config.task_queue,
+        heal_seconds=config.heal_seconds,
+        payment_poll_seconds=config.payment_poll_seconds,
+    )
+
+
 async def run(config: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
     engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=40)
@@ -60,29 +74,24 @@ async def run(config: Settings) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    relay = Relay(
-        engine,
-        book,
-        client,
-        task_queue=config.task_queue,
-        heal_seconds=config.heal_seconds,
-        payment_poll_seconds=config.payment_poll_seconds,
-    )
+    relay = _relay(config, engine, book, client) if Kind.ORDERS in config.worker_kinds else None
     graceful = timedelta(seconds=config.shutdown_seconds)
     workers = make_workers(
         client,
         effects_over(book, outside),
         task_queue=config.task_queue,
         graceful=graceful,
+        kinds=config.worker_kinds,
+        per_second=config.per_second,
+        version=version_of(config),
         sandboxed=False,
         on_fatal_error=_failed,
     )
     async with watched(config, watch_of(engine, client, relay)) as watch, working(workers):
-        relaying = asyncio.create_task(relay.run())
-        log.info("worker_started", task_queue=config.task_queue)
-        await asyncio.wait(
-            [relaying, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
-        )
+        told_to_stop = asyncio.create_task(stop.wait())
+        relaying = asyncio.create_task(relay.run()) if relay else told_to_stop
+        log.info("worker_started", task_queue=config.task_queue, kinds=config.worker_kinds)
+        await asyncio.wait({relaying, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
         watch.draining = True
         log.info("worker_stopping", told_to=stop.is_set())
         loop.call_later(graceful.total_seconds() + LAST_SECONDS, _leave, "worker_did_not_stop")

@@ -7,7 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import (
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+)
 
 from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
@@ -51,6 +57,7 @@ def make_workers(
     graceful: timedelta,
     kinds: Collection[Kind] = tuple(Kind),
     per_second: Mapping[Kind, float] | None = None,
+    version: WorkerDeploymentVersion | None = None,
     interceptors: Sequence[Interceptor] = (),
     sandboxed: bool = True,
     **options: Any,
@@ -64,6 +71,7 @@ def make_workers(
         graceful: What calls in the air may take when the workers stop.
         kinds: Those to serve.
         per_second: The most calls a second for a kind, by all processes together.
+        version: What these workers are; they get work once it is the current one. None: at once.
         interceptors: See every call, within ours.
         sandboxed: Refuse what would not replay. Tests do; production trusts them, see
             docs/decisions/0012.
@@ -72,6 +80,7 @@ def make_workers(
     common = {
         "interceptors": [LogContext(), Measured(), *interceptors],
         "graceful_shutdown_timeout": graceful,
+        "deployment_config": _following(version) if version else None,
         **options,
     }
     workers = []
@@ -107,6 +116,15 @@ def _orders(client: Client, effects: Sequence[object], **options: Any) -> Worker
         activities=activities_of(*effects),
         max_concurrent_activity_task_polls=1,
         **options,
+    )
+
+
+def _following(version: WorkerDeploymentVersion) -> WorkerDeploymentConfig:
+    """Runs move to the version that is current, whatever they began under."""
+    return WorkerDeploymentConfig(
+        version=version,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )
 
 

@@ -9,13 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from oms.policy import Policy
+from workflows.queues import Kind
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[int, Field(ge=0, le=365)]
+PerSecond = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -33,7 +35,31 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr("postgresql+psycopg:///oms"), description="PostgreSQL, as SQLAlchemy spells it."
     )
-    task_queue: str = Field("oms", description="The Temporal task queue of our workers.")
+    task_queue: str = Field(
+        "oms",
+        description="The Temporal task queue of our runs; those of outside parties are named after"
+        " it: `oms-payments`.",
+    )
+    worker_kinds: Annotated[tuple[Kind, ...], NoDecode] = Field(
+        tuple(Kind),
+        description="What a worker process serves: `all`, or some of `orders`, `payments`,"
+        " `carriers`, `nodes`, with commas between.",
+    )
+    payments_per_second: PerSecond | None = Field(
+        None,
+        description="The most calls a second to payment providers, by all workers together; unset:"
+        " no limit.",
+    )
+    carriers_per_second: PerSecond | None = Field(None, description="The same for carriers.")
+    nodes_per_second: PerSecond | None = Field(None, description="The same for locations.")
+    deployment: str | None = Field(
+        None,
+        description="The name of our deployment in Temporal. Set: workers get work only while"
+        " their build is the one that `oms deploy` made current. Unset: always.",
+    )
+    build_id: str | None = Field(
+        None, description="This build's own name there, such as a release or a commit."
+    )
     api_host: str = Field("127.0.0.1", description="The address the API listens on.")
     api_port: Port = Field(8080, description="The port the API listens on.")
     api_url: str = Field("http://127.0.0.1:8080", description="Where others reach the API.")
@@ -136,6 +162,26 @@ class Settings(BaseSettings):
     test_server: Path | None = Field(
         None, description="Temporal's time-skipping server, for the tests; unset: it is fetched."
     )
+
+    @field_validator("worker_kinds", mode="before")
+    @classmethod
+    def _kinds(cls, value: object) -> object:
+        """Read `payments,carriers`; a kind named twice is served once."""
+        if not isinstance(value, str):
+            return value
+        if value.strip() == "all":
+            return tuple(Kind)
+        return tuple(dict.fromkeys(each.strip() for each in value.split(",")))
+
+    @property
+    def per_second(self) -> dict[Kind, float]:
+        """The most calls a second for each kind that has a limit."""
+        limits = {
+            Kind.PAYMENTS: self.payments_per_second,
+            Kind.CARRIERS: self.carriers_per_second,
+            Kind.NODES: self.nodes_per_second,
+        }
+        return {kind: limit for kind, limit in limits.items() if limit is not None}
 
 
 EMBEDDED = {

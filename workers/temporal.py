@@ -5,15 +5,13 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
 )
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
-    DescribeTaskQueueRequest,
     RegisterNamespaceRequest,
 )
 from temporalio.client import Client, Interceptor
@@ -177,21 +175,6 @@ async def reachable(address: str) -> bool:
     except (RPCError, RuntimeError):  # RuntimeError: the SDK found nobody there
         return False
     return True
-
-
-async def has_poller(client: Client, task_queue: str, *, pid: int | None = None) -> bool:
-    """Whether a worker asks this queue for work: the one with this process id, or any.
-
-    The server remembers pollers for some minutes; a process id tells the living one.
-    """
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    return any(pid is None or p.identity.startswith(f"{pid}@") for p in answer.pollers)
 
 
 async def ensure_namespace(client: Client, *, retention: timedelta = RETENTION) -> bool:

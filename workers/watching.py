@@ -218,13 +218,7 @@ async def _serve(watch: Watch, reader: asyncio.StreamReader, writer: asyncio.Str
     await writer.drain()
 
 
-def watch_of(engine: AsyncEngine, client: Client, relay: Relay) -> Watch:
+def watch_of(engine: AsyncEngine, client: Client, relay: Relay | None) -> Watch:
     """What a worker tells: its own counts, the books' facts, and whether it can work."""
-    return Watch(
-        engine,
-        {
-            "database": database_answers(engine),
-            "temporal": temporal_answers(client),
-            "relay": relay_looks(relay),
-        },
-    )
+    checks = {"database": database_answers(engine), "temporal": temporal_answers(client)}
+    return Watch(engine, checks | ({"relay": relay_looks(relay)} if relay else {}))

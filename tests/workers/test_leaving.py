@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 from workers.embedded.postgres import Postgres
 from workers.main import FAILED
-from workers.temporal import has_poller
+from workers.pollers import unserved
 from workflows.starting import StartOrder, start_order
 
 _BROKEN_POLLER = """
@@ -65,7 +65,7 @@ async def a_worker(postgres: Postgres, client: Client, *program: str) -> AsyncIt
     )
     try:
         async with asyncio.timeout(60):
-            while not await has_poller(client, queue, pid=process.pid):
+            while await unserved(client, queue, pid=process.pid):
                 await asyncio.sleep(0.1)
         yield Working(process, queue)
     finally:

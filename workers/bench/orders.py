@@ -26,8 +26,10 @@ from workers.api_client import ApiClient
 from workers.bench.cpu import cpu_seconds
 from workers.bench.floor import Steps, bare_run, bare_update
 from workers.bench.history import Parts, Weight, weigh
+from workers.pollers import unserved
 from workers.state import Running
-from workers.temporal import connect_to, has_poller
+from workers.temporal import connect_to
+from workflows.queues import Kind
 
 SKUS = 100
 WAREHOUSE = "bench-warehouse"
@@ -286,7 +288,7 @@ async def _floor_worker(client: Client, queue: str, temporal: str) -> AsyncItera
     )  # fmt: skip
     try:
         async with asyncio.timeout(60):
-            while not await has_poller(client, queue):
+            while await unserved(client, queue, kinds=[Kind.ORDERS]):
                 assert process.returncode is None, "the worker of the floor ended"
                 await asyncio.sleep(0.1)
         yield

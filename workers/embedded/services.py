@@ -14,9 +14,10 @@ from workers.embedded.postgres import Postgres, data_dir
 from workers.embedded.processes import Child, listens
 from workers.embedded.temporal import development_server
 from workers.embedded.toolchains import ServerPrograms
+from workers.pollers import unserved
 from workers.settings import EMBEDDED, settings
 from workers.state import Secrets
-from workers.temporal import answers, connect_to, has_poller, reachable
+from workers.temporal import answers, connect_to, reachable
 
 TEMPORAL_PORT = 7233
 UI_PORT = 8233
@@ -175,7 +176,10 @@ def _ours(
 
         async def polls() -> bool:
             client = await connect_to(where.temporal)
-            return await has_poller(client, settings().task_queue, pid=child.pid or 0)
+            kinds = settings().worker_kinds
+            return not await unserved(
+                client, settings().task_queue, kinds=kinds, pid=child.pid or 0
+            )
 
         return _service(child, polls)
 
