@@ -81,7 +81,10 @@ class CancelLine(Wire):
 
 
 class CancelBody(Wire):
-    """What to cancel; without `lines` every unit not handed over."""
+    """What to cancel; without `lines` every unit not handed over.
+
+    The reason stands on the timeline and in Temporal: it names no customer.
+    """
 
     reason: Words
     lines: Annotated[list[CancelLine], Field(min_length=1, max_length=MAX_LINES)] | None = None

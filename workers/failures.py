@@ -32,8 +32,10 @@ class SealedFailures(DiscreetFailures):
 
 
 def _discreet(fault: BaseException) -> ApplicationError:
-    kind = fault.code if isinstance(fault, OmsError) else type(fault).__name__
-    told_as = ApplicationError(told(fault), type=kind)
+    if isinstance(fault, OmsError):
+        told_as = ApplicationError(str(fault), type=fault.code, non_retryable=not fault.retryable)
+    else:
+        told_as = ApplicationError(told(fault), type=type(fault).__name__)
     told_as.__traceback__ = fault.__traceback__
     told_as.__cause__ = fault.__cause__
     return told_as
