@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.faults import as_application_errors
 from activities.messages import AtPayment, Settled
 from oms.book import OrderBook
-from oms.errors import BadRequest, OutcomeUnknown
+from oms.errors import BadRequest, KeyReused, OutcomeUnknown
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined, LookupResult, NotFound, PaymentProvider, Pending
 
@@ -55,7 +55,7 @@ class PaymentActivities:
             if call.called_before and provider.promises.looks_up_by_key:
                 found: LookupResult = await provider.lookup(key=call.key)
                 if not isinstance(found, NotFound):
-                    return found
+                    return _of_this_call(found, call)
             elif call.called_before:
                 _must_remember(provider, call)
             return await _move(provider, call)
@@ -72,6 +72,16 @@ class PaymentActivities:
 
 def _known(call: PaymentCall) -> PaymentOutcome:
     return PaymentOutcome.model_validate({"status": call.status, "reason": call.reason})
+
+
+def _of_this_call(
+    found: Approved | Declined | Pending, call: PaymentCall
+) -> Approved | Declined | Pending:
+    """Refuse what was done under the key for another amount, as after a restore of older books."""
+    moved = found.amount_minor if isinstance(found, Approved) else None
+    if moved is not None and moved != call.amount_minor:
+        raise KeyReused(f"{call.key} moved {moved} at the provider, not {call.amount_minor}")
+    return found
 
 
 def _must_remember(provider: PaymentProvider, call: PaymentCall) -> None:

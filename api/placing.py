@@ -21,6 +21,7 @@ from temporalio.service import RPCError
 from adapters.db import idempotency, master
 from adapters.db.credentials import Credential
 from adapters.db.idempotency import Claim
+from adapters.db.mode import read_mode
 from adapters.db.placing import record_order
 from adapters.db.relaying import mark_started
 from adapters.db.unit import load_order
@@ -28,7 +29,7 @@ from adapters.metrics import count_events
 from api.answers import Answer, answer, problem_answer
 from api.idempotency import keep_in
 from api.order_views import order_view
-from api.problems import Problem, not_found
+from api.problems import Problem, not_found, reconciling
 from api.wiring import ApiSettings, TemporalClient
 from oms.fields import Flaw
 from oms.numbers import NUMBERS, number_from
@@ -185,7 +186,9 @@ async def _load(tx: AsyncConnection, number: str) -> Order:
 async def _check_books(
     tx: AsyncConnection, request: OrderRequest, settings: ApiSettings
 ) -> tuple[str, float | None, float | None]:
-    """Check that channel, store and articles exist; say where the order goes."""
+    """Check that orders are taken, that channel, store and articles exist; say where it goes."""
+    if (await read_mode(tx)).is_reconciling:
+        raise reconciling()
     if not await master.channel_is_open(tx, request.channel):
         raise _unknown("channel_unknown", ["/channel"])
     place = await _place(tx, request, settings)

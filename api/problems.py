@@ -60,6 +60,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "code_wrong": (422, "The code is wrong"),
     "internal_error": (500, "A fault of ours"),
     "unavailable": (503, "Not available right now"),
+    "reconciling": (503, "Restored, and being compared with the outside"),
 }
 """Status and title of every code. `docs/integrate.md` says what to do about each."""
 
@@ -122,6 +123,15 @@ def not_found() -> Problem:
 def unavailable(what: str) -> Problem:
     """Say that `what` cannot be reached; nothing was done that was not acknowledged."""
     return Problem("unavailable", f"{what} cannot be reached.", headers={"Retry-After": "1"})
+
+
+def reconciling() -> Problem:
+    """Say that no order is taken after a restore, until it is known what was done meanwhile."""
+    return Problem(
+        "reconciling",
+        "No orders are taken until the restored books agree with the outside.",
+        headers={"Retry-After": "60"},
+    )
 
 
 def install(app: FastAPI) -> None:

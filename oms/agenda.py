@@ -34,6 +34,10 @@ BUY_LABEL = "buy_label"
 POLL = "poll"
 ATTEND = "attend"
 
+IN_DOUBT = "reconciliation"
+"""The reason of a hold under which nothing at all is done: after a restore the outside knows more
+of an order than our books, and a person compares them first."""
+
 SILENCES_BEFORE_A_PERSON_LOOKS = 14
 """A parcel unheard of for so many silent periods (14 days by default) goes to a person."""
 
@@ -110,8 +114,13 @@ def order_agenda(order: Order, now: datetime) -> Agenda:
     )
 
 
+def is_in_doubt(order: Order) -> bool:
+    """Whether an order rests until a person has compared it with the outside."""
+    return any(hold.reason == IN_DOUBT for hold in order.open_holds)
+
+
 def _order_due(order: Order, now: datetime) -> Iterator[Due]:
-    if order.closed_at is not None:
+    if order.closed_at is not None or is_in_doubt(order):
         return
     for entry in order.entries:
         failed_for_good = entry.kind == "authorization" or entry.given_up
@@ -281,6 +290,8 @@ def _fulfillment_due(
     now: datetime,
     silent: timedelta,
 ) -> Iterator[Due]:
+    if is_in_doubt(order):
+        return
     tag = each.short_id
     if each.status == "open":
         if each.offered_at is None:

@@ -61,6 +61,12 @@ class Effect(Message):
     reference: str
     amount_minor: int | None = None
     currency: str | None = None
+    at: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """What was done, with its amount."""
+        return _words(self)
 
 
 class OurEntry(Stored):
@@ -116,7 +122,7 @@ def compare_money(ours: Iterable[OurEntry], theirs: Iterable[Effect]) -> Iterato
     known: set[str] = set()
     for entry in ours:
         known.add(entry.key)
-        yield from _compare_entry(entry, effects.get(entry.key, ()))
+        yield from compare_entry(entry, effects.get(entry.key, ()))
     for key, found in effects.items():
         yield from _twice(key, found)
         if key not in known:
@@ -124,7 +130,8 @@ def compare_money(ours: Iterable[OurEntry], theirs: Iterable[Effect]) -> Iterato
             yield Finding(invariant=4, about=key, detail=detail)
 
 
-def _compare_entry(entry: OurEntry, effects: Sequence[Effect]) -> Iterator[Finding]:
+def compare_entry(entry: OurEntry, effects: Sequence[Effect]) -> Iterator[Finding]:
+    """Hold one entry against what the provider has under its key."""
     for effect in effects:
         if wrong := _differs(entry, effect):
             yield Finding(invariant=4, about=entry.key, detail=wrong)

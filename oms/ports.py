@@ -24,12 +24,14 @@ class Approved(Message):
     """The provider did it.
 
     `provider_reference` is the provider's own id of the effect (an authorisation's is what later
-    captures and voids name). `capture_before` is set on authorisations that end.
+    captures and voids name). `capture_before` is set on authorisations that end. `amount_minor`:
+    what was moved under the key, where a look-up tells.
     """
 
     kind: Literal["approved"] = "approved"
     provider_reference: str
     capture_before: datetime | None = None
+    amount_minor: int | None = None
 
 
 class Declined(Message):
@@ -210,7 +212,7 @@ class FulfillmentNode(Protocol):
     """A location's own system. It answers later, by facts."""
 
     async def offer(self, offer: Offer) -> None:
-        """Offer work."""
+        """Offer work. The same again makes it report again what it did; people may have to ask."""
         ...
 
     async def cancel(self, request: CancelWork) -> None:

@@ -24,6 +24,7 @@ from simulator.wire import Chores, Key, Name, Wire, once
 PARTY: Literal["nodes"] = "nodes"
 
 _STARTED = ("accepted", "picked", "packed", "ready")
+_REPORTED = (*_STARTED, "handed_over")
 _AT_WORK = ("refused", "offered", *_STARTED)
 _UNIT_WEIGHT_G = 500
 
@@ -136,8 +137,10 @@ class Nodes:
         with self._store.tx():
             known = _offer(self._store, call.fulfillment_order)
             answer = once(self._store, PARTY, "offer", key=key, call=call, apply=apply)
-            if known and answer.status == 200 and known["stage"] in _STARTED:
+            if known and answer.status == 200 and known["stage"] in _REPORTED:
                 self._save(call.fulfillment_order, "offered", known["lines"])
+                if known["stage"] == "handed_over":
+                    self._chores.start(self._work(call.fulfillment_order))
         return answer
 
     def cancel(self, key: str, location: str, call: CancelCall, declined: bool) -> Answer:

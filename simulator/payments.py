@@ -108,7 +108,9 @@ class Provider:
         known = self._store.answered(PARTY, key)
         if known is None:
             return wrong("key_unknown", 404)
-        return Answer({"key": key, "kind": known["operation"]} | known["answer"])
+        about = {"key": key, "kind": known["operation"]}
+        about |= {name: known["request"][name] for name in ("amount_minor", "currency")}
+        return Answer(about | known["answer"])
 
     def _open(self, key: str, call: Authorize, *, held: int) -> dict[str, object]:
         authorization = _own_id("auth", key)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -447,8 +448,12 @@ async def a_world(
     verdict_seconds: float = 5,
     worker_options: dict[str, Any] | None = None,
     rude: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    books: Path | None = None,
 ) -> AsyncIterator[World]:
-    """Start everything around a database; stop it again. `rude` stands before the outside."""
+    """Start everything around a database; stop it again. `rude` stands before the outside.
+
+    `books`: a file in which the outside outlives it.
+    """
     queue = f"oms-{os.urandom(4).hex()}"
     engine = connect(database_url)
     book = SqlBook(engine, policy)
@@ -471,6 +476,7 @@ async def a_world(
         simulated = create_simulator(
             SimulatorSettings(
                 oms_url=api_url,
+                books=books,
                 secret_payments=SECRETS["payments"],
                 secret_carriers=SECRETS["carriers"],
                 secret_nodes=SECRETS["nodes"],

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +16,10 @@ from adapters.db.credentials import EVERYTHING, ROLES, store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from oms.errors import BadSetting
-from workers import commands_order
+from workers import commands_order, commands_recover
 from workers.audit_command import audit
 from workers.bench import command as bench
+from workers.commands_backup import backup, restore
 from workers.demo.command import demo
 from workers.deploy_command import deploy
 from workers.doctor import Finding, Health, examine
@@ -29,7 +30,12 @@ from workers.encryption import new_codec_key
 from workers.settings import settings
 from workers.stack import AlreadyRunning, OtherServer, Server, Stack, stop_running
 from workers.state import Running, new_key, read_running
-from workers.temporal import connect_patiently, ensure_namespace, ensure_search_attributes
+from workers.temporal import (
+    connect_patiently,
+    ensure_namespace,
+    ensure_retention,
+    ensure_search_attributes,
+)
 
 app = typer.Typer(
     help="Run, look at and repair the order management system.",
@@ -38,9 +44,12 @@ app = typer.Typer(
 )
 app.add_typer(commands_order.app, name="order")
 app.add_typer(bench.app, name="bench")
+app.add_typer(commands_recover.app, name="recover")
 app.command()(demo)
 app.command()(audit)
 app.command()(deploy)
+app.command()(backup)
+app.command()(restore)
 
 OnServer = Annotated[
     Server | None,
@@ -181,6 +190,8 @@ async def _prepare_temporal() -> list[str]:
     client = await connect_patiently(within=PATIENCE)
     if await ensure_namespace(client):
         typer.echo(f"namespace {client.namespace}: registered")
+    kept = await ensure_retention(client, timedelta(days=settings().retention_days))
+    typer.echo(f"closed runs are kept for {kept.days} days")
     return await ensure_search_attributes(client)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from workers.api_client import ApiClient, ApiRefused, ApiUnreachable
+from workers.commands_recover import run_restart
 from workers.order_views import explain_view, order_view, timeline_view
 from workers.settings import settings
 from workers.state import read_running
@@ -130,6 +131,23 @@ def resolve(
         api_key,
     )
     _print(answer.body, as_json, Text(f"{step} of {number}: {action.value}.", "bold"))
+
+
+@app.command()
+def restart(
+    number: Annotated[str | None, typer.Argument(help="The order number.")] = None,
+    *,
+    all_missing: Annotated[
+        bool, typer.Option(help="Every open order that has no run, e.g. after Temporal was lost.")
+    ] = False,
+) -> None:
+    """Give a run to an order whose own was terminated or lost. Safe to repeat.
+
+    It goes on where the books stand. Asks the database and Temporal, not the API.
+    """
+    if (number is None) != all_missing:
+        raise typer.BadParameter("give an order number, or --all-missing")
+    typer.echo(run_restart(None if number is None else [number]))
 
 
 def _path(number: str) -> str:

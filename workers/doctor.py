@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from adapters.db.migrate import is_current
+from workers.duty import is_resting
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.places import is_free
 from workers.embedded.postgres import PostgresMissing, binaries
@@ -211,6 +212,9 @@ async def _database(url: str) -> list[Finding]:
         if current
         else broken("migrations", "some are missing", ".venv/bin/oms prepare")
     )
+    if await is_resting(url):
+        detail = "rests after a restore: no order is taken and nothing acts"
+        return [good("database", "answers"), migrations, broken("mode", detail, "oms recover")]
     return [good("database", "answers"), migrations]
 
 

@@ -8,8 +8,9 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,6 +22,7 @@ from adapters.http import Http
 from oms.errors import told
 from workers import logging, tracing
 from workers.deploying import version_of
+from workers.duty import Duty
 from workers.relay import Relay
 from workers.serving import effects_over, make_workers, working
 from workers.settings import Settings, policy_of, settings
@@ -61,6 +63,7 @@ def _relay(config: Settings, engine: AsyncEngine, book: SqlBook, client: Client)
         task_queue=config.task_queue,
         heal_seconds=config.heal_seconds,
         payment_poll_seconds=config.payment_poll_seconds,
+        keeps=timedelta(days=config.technical_days),
     )
 
 
@@ -76,22 +79,27 @@ async def run(config: Settings) -> None:
         loop.add_signal_handler(each, stop.set)
     relay = _relay(config, engine, book, client) if Kind.ORDERS in config.worker_kinds else None
     graceful = timedelta(seconds=config.shutdown_seconds)
-    workers = make_workers(
-        client,
-        effects_over(book, outside),
-        task_queue=config.task_queue,
-        graceful=graceful,
-        kinds=config.worker_kinds,
-        per_second=config.per_second,
-        version=version_of(config),
-        sandboxed=False,
-        on_fatal_error=_failed,
-    )
-    async with watched(config, watch_of(engine, client, relay)) as watch, working(workers):
-        told_to_stop = asyncio.create_task(stop.wait())
-        relaying = asyncio.create_task(relay.run()) if relay else told_to_stop
+    duty = Duty(engine)
+    async with contextlib.AsyncExitStack() as stack:
+        watch = await stack.enter_async_context(watched(config, watch_of(engine, client, relay)))
+        await _first_of(duty.begun(), stop.wait())
+        if stop.is_set():
+            return
+        workers = make_workers(
+            client,
+            effects_over(book, outside),
+            task_queue=config.task_queue,
+            graceful=graceful,
+            kinds=config.worker_kinds,
+            per_second=config.per_second,
+            version=version_of(config),
+            sandboxed=False,
+            on_fatal_error=_failed,
+        )
+        await stack.enter_async_context(working(workers))
+        relaying = asyncio.create_task(relay.run() if relay else stop.wait())
         log.info("worker_started", task_queue=config.task_queue, kinds=config.worker_kinds)
-        await asyncio.wait({relaying, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+        await _first_of(asyncio.shield(relaying), stop.wait(), duty.ended())
         watch.draining = True
         log.info("worker_stopping", told_to=stop.is_set())
         loop.call_later(graceful.total_seconds() + LAST_SECONDS, _leave, "worker_did_not_stop")
@@ -100,8 +108,18 @@ async def run(config: Settings) -> None:
         # starts the process again instead of leaving signals unsent in silence.
         with contextlib.suppress(asyncio.CancelledError):
             await relaying
+    await duty.laid_down()
     await outside.close()
     await engine.dispose()
+
+
+async def _first_of(*waits: Awaitable[Any]) -> None:
+    """Wait until one of them ends, however it ends, and let go of the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from adapters.db.relaying import (
     mark_started,
     owed_nudges,
     sent,
+    sweep_technical,
     unstarted_orders,
 )
 from oms.numbers import order_workflow_id
@@ -57,7 +58,10 @@ class Relay:
         task_queue: str,
         heal_seconds: float,
         payment_poll_seconds: float,
+        keeps: timedelta = timedelta(days=30),
     ) -> None:
+        """`keeps`: how long what was applied or answered is kept."""
+        self._keeps = keeps
         self._engine, self._book, self._client = engine, book, client
         self._common: dict[str, Any] = {
             "task_queue": task_queue,
@@ -175,6 +179,9 @@ class Relay:
             await self._book.release_reservation(number, now)
 
     async def forget(self) -> int:
-        """Let go of idempotency keys whose time is over."""
+        """Let go of idempotency keys, old webhooks and old answers whose time is over."""
+        now = datetime.now(UTC)
         async with self._engine.begin() as tx:
-            return await idempotency.sweep(tx, datetime.now(UTC))
+            keys = await idempotency.sweep(tx, now)
+        async with self._engine.begin() as tx:
+            return keys + await sweep_technical(tx, now - self._keeps)

@@ -4,10 +4,11 @@ Where Temporal lives is not here: ``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE`` a
 ``TEMPORAL_API_KEY`` are Temporal's own and are read by ``temporalio.envconfig``.
 """
 
+import os
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -102,6 +103,14 @@ class Settings(BaseSettings):
     )
     promise_days_home: Days = Field(3, description="Days promised for a delivery at home.")
     promise_days_pickup: Days = Field(1, description="Days promised for collection in a store.")
+
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        30, description="Days that Temporal keeps closed runs; `oms prepare` sets it."
+    )
+    technical_days: Annotated[int, Field(ge=3, le=3650)] = Field(
+        30,
+        description="Days that applied webhooks, and answered commands of closed orders, are kept.",
+    )
 
     webhook_secrets_payments: SecretStr | None = Field(
         None, description="`whsec_…` that payment providers sign with."
@@ -209,6 +218,13 @@ def policy_of(config: Settings) -> Policy:
         promise_days_home=config.promise_days_home,
         promise_days_pickup=config.promise_days_pickup,
     )
+
+
+def embedded_settings() -> Settings:
+    """The settings as the processes of a stack on this machine have them."""
+    given = {name: value for name, value in EMBEDDED.items() if not os.environ.get(name)}
+    fields: dict[str, Any] = {n.removeprefix("OMS_").lower(): v for n, v in given.items()}
+    return Settings(**fields)
 
 
 @lru_cache

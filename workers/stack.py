@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +34,13 @@ from workers.state import (
     read_running,
     write_private,
 )
-from workers.temporal import connect_to, ensure_namespace, ensure_search_attributes, reachable
+from workers.temporal import (
+    connect_to,
+    ensure_namespace,
+    ensure_retention,
+    ensure_search_attributes,
+    reachable,
+)
 
 STOP_ORDER = ("worker", "api", "simulator", "temporal-ui", "temporal", "postgres")
 """Workers first: what they have begun they may still finish, with everybody there to hear of it."""
@@ -260,6 +266,8 @@ class Stack:
             await self._up("temporal")
             await ensure_namespace(await connect_to(address))
             await self._child("temporal").until(lambda: reachable(address), within=60)
+            retention = timedelta(days=settings().retention_days)
+            await ensure_retention(await connect_to(address), retention)
         if "temporal-ui" in self._plan.services:
             await self._up("temporal-ui")
         await ensure_search_attributes(await connect_to(address))

@@ -13,6 +13,7 @@ from temporalio.api.operatorservice.v1 import (
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     RegisterNamespaceRequest,
+    UpdateNamespaceRequest,
 )
 from temporalio.client import Client, Interceptor
 from temporalio.common import SearchAttributeKey
@@ -202,6 +203,31 @@ async def ensure_namespace(client: Client, *, retention: timedelta = RETENTION) 
             raise
         return False
     return True
+
+
+async def ensure_retention(client: Client, retention: timedelta) -> timedelta:
+    """Have closed runs kept for so long in the client's namespace. Safe to run again.
+
+    Returns:
+        How long they are kept now: a server that lets nobody change it keeps its own time.
+
+    Raises:
+        RPCError: the server does not answer, or knows no such namespace.
+    """
+    service, namespace = client.workflow_service, client.namespace
+    known = await service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    kept = known.config.workflow_execution_retention_ttl.ToTimedelta()
+    if kept == retention:
+        return retention
+    wanted = UpdateNamespaceRequest(namespace=namespace)
+    wanted.config.workflow_execution_retention_ttl.FromTimedelta(retention)
+    try:
+        await service.update_namespace(wanted)
+    except RPCError as refused:
+        if refused.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+            raise
+        return kept
+    return retention
 
 
 async def _knows_namespace(client: Client) -> bool:

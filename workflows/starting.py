@@ -18,11 +18,12 @@ from temporalio.common import (
 from temporalio.exceptions import TemporalError
 
 from oms.money import format_money
-from oms.numbers import order_workflow_id
+from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from oms.ports import Message
-from workflows.messages import OrderRef, Placed
+from workflows.fulfillment import FulfillmentWorkflow
+from workflows.messages import FulfillmentRef, OrderRef, Placed
 from workflows.order import OrderWorkflow
-from workflows.search import CHANNEL, ORDER, STAGE, TOTAL_MINOR
+from workflows.search import CHANNEL, LOCATION, ORDER, STAGE, TOTAL_MINOR
 
 
 class StartOrder(Message):
@@ -123,4 +124,32 @@ async def start_order(client: Client, order: StartOrder) -> None:
         search_attributes=_search_attributes(order),
         static_summary=_summary(order),
         static_details=_details(order),
+    )
+
+
+async def start_fulfillment(
+    client: Client, ref: FulfillmentRef, *, location: str, task_queue: str
+) -> None:
+    """Start the process of a fulfillment order whose run is gone while its order's goes on.
+
+    Otherwise the order's own process starts it.
+
+    Raises:
+        temporalio.service.RPCError: Temporal does not answer.
+    """
+    await client.start_workflow(
+        FulfillmentWorkflow.run,
+        ref,
+        id=fulfillment_workflow_id(ref.id),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(ORDER, ref.order),
+                SearchAttributePair(LOCATION, location),
+                SearchAttributePair(STAGE, "open"),
+            ]
+        ),
+        static_summary=f"Fulfillment order {ref.id} at {location}",
+        static_details=f"Part of order {ref.order}. Started again: its run was gone.",
     )

@@ -91,3 +91,21 @@ async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int)
             {"now": now, "most": most},
         )
         return [row.order_number for row in rows]
+
+
+# Orders, payments, movements and events are the history, and are kept for good. These are not.
+_TECHNICAL = (
+    "DELETE FROM inbound_events WHERE id IN (SELECT id FROM inbound_events"
+    " WHERE outcome IN ('applied', 'ignored') AND processed_at < :before LIMIT :most)",
+    "DELETE FROM commands WHERE (order_number, id) IN (SELECT c.order_number, c.id FROM commands c"
+    " JOIN orders o ON o.number = c.order_number WHERE o.closed_at < :before AND c.at < :before"
+    " LIMIT :most)",
+)
+
+
+async def sweep_technical(tx: AsyncConnection, before: datetime, *, most: int = 10_000) -> int:
+    """Forget webhooks that were applied, and commands of closed orders. Returns how many."""
+    swept = 0
+    for statement in _TECHNICAL:
+        swept += (await tx.execute(text(statement), {"before": before, "most": most})).rowcount
+    return swept

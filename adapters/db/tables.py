@@ -699,3 +699,27 @@ class InboundRow(SQLModel, table=True):
     processed_at: datetime | None = Field(default=None, sa_column=_when())
     outcome: str | None = None
     detail: str | None = None
+
+
+# --- the system itself ----------------------------------------------------------------------
+
+
+class SystemStateRow(SQLModel, table=True):
+    """What the whole system is at: one row, or none while it has never been anything but normal.
+
+    `mode`: `normal` or `reconciling`. `moment`: of the books that were restored; what the outside
+    did after it is not in them. `since`: when the mode was set; `reason`: why. `report`: what the
+    latest reconciliation found.
+    """
+
+    __tablename__ = "system_state"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_system_state"),
+        CheckConstraint("mode IN ('normal', 'reconciling')", name="system_mode"),
+    )
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    mode: str
+    moment: datetime | None = Field(default=None, sa_column=_when())
+    since: datetime = Field(sa_column=_when(nullable=False))
+    reason: str
+    report: dict[str, Any] | None = Field(default=None, sa_column=_json(nullable=True))

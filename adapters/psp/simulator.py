@@ -25,6 +25,7 @@ class _Answer(BaseModel):
     id: str | None = None
     reason: str = "declined"
     capture_before: datetime | None = None
+    amount_minor: int | None = None
 
     @model_validator(mode="after")
     def _an_effect_has_a_name(self) -> Self:
@@ -36,7 +37,11 @@ class _Answer(BaseModel):
         match self.status:
             case "approved":
                 assert self.id is not None
-                return Approved(provider_reference=self.id, capture_before=self.capture_before)
+                return Approved(
+                    provider_reference=self.id,
+                    capture_before=self.capture_before,
+                    amount_minor=self.amount_minor,
+                )
             case "pending":
                 return Pending()
             case "declined" | "failed":

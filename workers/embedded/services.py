@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from workers.duty import is_resting
 from workers.embedded import cluster
 from workers.embedded.places import free_port
 from workers.embedded.postgres import Postgres, data_dir
@@ -175,6 +176,8 @@ def _ours(
         child = process(name, "worker", patience=_GRACEFUL_SECONDS)
 
         async def polls() -> bool:
+            if await is_resting(where.database):
+                return True  # it acts when the reconciliation is over: see `oms recover`
             client = await connect_to(where.temporal)
             kinds = settings().worker_kinds
             return not await unserved(
