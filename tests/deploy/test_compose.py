@@ -187,6 +187,13 @@ def test_our_containers_can_change_nothing_but_what_is_theirs(name: str) -> None
     assert re.search(r"^USER oms$", DOCKERFILE, re.MULTILINE)
 
 
+def test_the_build_of_the_workers_is_made_current_once_they_run() -> None:
+    assert SERVICES["deploy"]["command"] == "oms deploy"
+    assert "worker" in SERVICES["deploy"]["depends_on"]
+    for setting in ("OMS_DEPLOYMENT", "OMS_BUILD_ID"):
+        assert environment("deploy")[setting] == environment("worker")[setting]
+
+
 def test_a_worker_that_is_stopped_has_time_to_finish() -> None:
     asked = float(environment("worker").get("OMS_SHUTDOWN_SECONDS", Settings().shutdown_seconds))
 
