@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
 
+from oms.errors import OmsError
 from workers.deploying import Build, NobodyWorks, builds, make_current
 from workers.settings import settings
 from workers.state import read_running
@@ -42,7 +43,7 @@ def deploy(
             typer.echo(asyncio.run(_deploy(build or settings().build_id, within)))
     except NobodyWorks as refused:
         _leave(REFUSED, f"Nothing is changed: {refused}.")
-    except (RPCError, RuntimeError) as fault:
+    except (OmsError, RPCError, RuntimeError) as fault:
         _leave(CANNOT_TELL, f"Temporal does not do it: {fault}. See `oms doctor`.")
 
 

@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 
+from oms.errors import BadSetting
 from workers.pollers import unserved
 from workers.settings import Settings
 from workflows.queues import Kind
@@ -47,12 +48,12 @@ def version_of(config: Settings) -> WorkerDeploymentVersion | None:
     """Tell what a worker is; none where versioning is off.
 
     Raises:
-        ValueError: half of it is set.
+        BadSetting: half of it is set.
     """
     if config.deployment is None and config.build_id is None:
         return None
     if config.deployment is None or config.build_id is None:
-        raise ValueError("set OMS_DEPLOYMENT and OMS_BUILD_ID, or neither")
+        raise BadSetting("set OMS_DEPLOYMENT and OMS_BUILD_ID, or neither")
     return WorkerDeploymentVersion(config.deployment, config.build_id)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from oms.errors import BadSetting
 from workers.deploying import version_of
 from workers.settings import EMBEDDED, Settings
 from workflows.queues import Kind
@@ -73,5 +74,5 @@ def test_a_worker_with_half_a_version_does_not_start() -> None:
     assert version_of(Settings()) is None
     assert version_of(Settings(deployment="shop", build_id="v12")) is not None
     for half in (Settings(deployment="shop"), Settings(build_id="v12")):
-        with pytest.raises(ValueError, match="or neither"):
+        with pytest.raises(BadSetting, match="or neither"):
             version_of(half)
