@@ -51,7 +51,7 @@ test-restore: dev ## Back up, lose everything, restore and reconcile, on both se
 
 test-alerts: ## Test the alert rules (needs Prometheus's promtool)
 	@command -v $(PROMTOOL) >/dev/null || { echo "promtool is missing: install your system's package for it (Debian: prometheus), or say make PROMTOOL=/path/to/promtool test-alerts"; exit 1; }
-	$(PROMTOOL) check config deploy/prometheus/prometheus.yml
+	$(PROMTOOL) check config deploy/prometheus/prometheus.yml deploy/prometheus/one-machine.yml
 	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 
 format: dev ## Format the code and fix what can be fixed
