@@ -119,7 +119,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with watched(config, Watch(None, {})):
+        async with watched(config, Watch([], {})):
             yield
         await engine.dispose()
 

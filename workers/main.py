@@ -81,7 +81,8 @@ async def run(config: Settings) -> None:
     graceful = timedelta(seconds=config.shutdown_seconds)
     duty = Duty(engine)
     async with contextlib.AsyncExitStack() as stack:
-        watch = await stack.enter_async_context(watched(config, watch_of(engine, client, relay)))
+        told = watch_of(engine, client, relay, config.task_queue)
+        watch = await stack.enter_async_context(watched(config, told))
         await _first_of(duty.begun(), stop.wait())
         if stop.is_set():
             return

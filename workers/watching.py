@@ -7,9 +7,10 @@ event loop that does the work answers, so an answer to `/live` proves that it tu
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -22,6 +23,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from adapters.db.metrics import read_facts
+from workers.backlog import read_backlog
 from workers.relay import Relay
 from workers.settings import Settings
 
@@ -40,6 +42,9 @@ _JSON = "application/json"
 _STATUS = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
 
 Check = Callable[[], Awaitable[bool]]
+Reader = Callable[[], Awaitable[list[Metric]]]
+"""Reads facts. What cannot be reached is told as such: it does not raise."""
+
 log = structlog.get_logger()
 
 
@@ -55,12 +60,12 @@ class Watch:
     """What one process tells about itself.
 
     Args:
-        engine: The books whose facts it tells; none tells only what the process counts.
+        readers: Facts to tell, besides what the process counts.
         checks: What must hold for it to be ready, by name. None of them may raise.
     """
 
-    def __init__(self, engine: AsyncEngine | None, checks: Mapping[str, Check]) -> None:
-        self._engine, self._checks = engine, checks
+    def __init__(self, readers: Sequence[Reader], checks: Mapping[str, Check]) -> None:
+        self._readers, self._checks = readers, checks
         self._facts: list[Metric] = []
         self._facts_until = 0.0
         self._reading = asyncio.Lock()
@@ -86,17 +91,16 @@ class Watch:
         return Answer(200 if ready else 503, json.dumps(told).encode())
 
     async def _metrics(self) -> bytes:
-        counted: bytes = generate_latest(REGISTRY)
-        if self._engine is None:
-            return counted
         facts = CollectorRegistry(auto_describe=False)
-        facts.register(_Told(await self._read(self._engine)))
+        facts.register(_Told(await self._read()))
+        counted: bytes = generate_latest(REGISTRY)
         return counted + generate_latest(facts)
 
-    async def _read(self, engine: AsyncEngine) -> list[Metric]:
+    async def _read(self) -> list[Metric]:
         async with self._reading:
             if time.monotonic() >= self._facts_until:
-                self._facts = await _facts_of(engine)
+                read = await asyncio.gather(*(reader() for reader in self._readers))
+                self._facts = [family for families in read for family in families]
                 self._facts_until = time.monotonic() + FRESH
             return self._facts
 
@@ -111,7 +115,7 @@ class _Told:
         return self._families
 
 
-async def _facts_of(engine: AsyncEngine) -> list[Metric]:
+async def read_books(engine: AsyncEngine) -> list[Metric]:
     """What the books say, and whether they could be read. Without them, nothing is made up."""
     begun = time.perf_counter()
     try:
@@ -218,7 +222,10 @@ async def _serve(watch: Watch, reader: asyncio.StreamReader, writer: asyncio.Str
     await writer.drain()
 
 
-def watch_of(engine: AsyncEngine, client: Client, relay: Relay | None) -> Watch:
-    """What a worker tells: its own counts, the books' facts, and whether it can work."""
+def watch_of(engine: AsyncEngine, client: Client, relay: Relay | None, queue: str) -> Watch:
+    """What a worker tells: its counts, the facts of books and queues, whether it can work."""
     checks = {"database": database_answers(engine), "temporal": temporal_answers(client)}
-    return Watch(engine, checks | ({"relay": relay_looks(relay)} if relay else {}))
+    return Watch(
+        [partial(read_books, engine), partial(read_backlog, client, queue)],
+        checks | ({"relay": relay_looks(relay)} if relay else {}),
+    )

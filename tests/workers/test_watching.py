@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +21,17 @@ from tests.watched import Watched, watched
 from tests.workers.scraping import Scrape, page, scrape
 from tests.world import World, a_shop
 from workers import watching
+from workers.backlog import read_backlog
 from workers.embedded.places import free_port
 from workers.temporal import prometheus
-from workers.watching import Watch, database_answers, listening, temporal_answers
+from workers.watching import (
+    Watch,
+    database_answers,
+    listening,
+    read_books,
+    temporal_answers,
+)
+from workflows.queues import Kind, queue_for
 
 NOBODY = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
 
@@ -47,7 +56,9 @@ async def day(module_database_url: str, temporal: Client) -> AsyncIterator[Day]:
         runtime=Runtime(telemetry=TelemetryConfig(metrics=prometheus(f"127.0.0.1:{sdk_port}"))),
     )
     async with a_shop(module_database_url, client) as world:
-        watch = Watch(world.engine, {"database": database_answers(world.engine)})
+        watch = Watch(
+            [partial(read_books, world.engine), partial(read_backlog, client, world.queue)], {}
+        )
         async with listening(watch, "127.0.0.1", 0) as port:
             before = await scrape(port)
             await world.call("POST", "/v1/orders", world.an_order(99), who="channel")
@@ -139,6 +150,23 @@ def only_when_it_happens() -> set[str]:
     return {f"temporal_{name}_total"}
 
 
+async def test_a_queue_that_nobody_asks_for_work_is_told(day: Day) -> None:
+    for kind in Kind:
+        served = queue_for(kind, orders=day.world.queue)
+        assert day.after.value("oms_queue_pollers", task_queue=served, task="activity") == 1
+
+    nobodys = await read_backlog(day.world.temporal, "oms-of-nobody")
+    assert {s.value for family in nobodys[1:] for s in family.samples} == {0}
+
+
+async def test_while_temporal_is_away_it_says_so_and_no_queue_is_made_up() -> None:
+    away = await Client.connect("127.0.0.1:1", lazy=True)
+
+    told = await read_backlog(away, "oms")
+
+    assert [(family.name, family.samples[0].value) for family in told] == [("oms_temporal_up", 0)]
+
+
 async def test_money_without_an_outcome_is_told_with_its_age(day: Day) -> None:
     async with day.world.engine.begin() as tx:
         await tx.execute(
@@ -169,7 +197,7 @@ async def test_a_worker_that_reaches_everything_is_ready_until_it_is_told_to_sto
 ) -> None:
     async with a_shop(database_url, temporal) as world:
         watch = Watch(
-            world.engine,
+            [],
             {
                 "database": database_answers(world.engine),
                 "temporal": temporal_answers(temporal),
@@ -192,7 +220,10 @@ async def test_without_its_database_a_worker_lives_is_not_ready_and_says_which()
     async def relay_is_well() -> bool:
         return True
 
-    watch = Watch(away, {"database": database_answers(away), "relay": relay_is_well})
+    watch = Watch(
+        [partial(read_books, away)],
+        {"database": database_answers(away), "relay": relay_is_well},
+    )
     async with listening(watch, "127.0.0.1", 0) as port:
         live, ready = await page(port, "/live"), await page(port, "/ready")
         told = await scrape(port)
@@ -217,7 +248,7 @@ async def test_what_the_books_say_is_read_once_for_scrapes_that_come_together(
 
     away = create_async_engine(database_url)
     monkeypatch.setattr(watching, "read_facts", counting)
-    async with listening(Watch(away, {}), "127.0.0.1", 0) as port:
+    async with listening(Watch([partial(watching.read_books, away)], {}), "127.0.0.1", 0) as port:
         await asyncio.gather(*(scrape(port) for _ in range(5)))
     await away.dispose()
 
@@ -228,7 +259,7 @@ async def test_what_the_books_say_is_read_once_for_scrapes_that_come_together(
     "garbage", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\x00" * 100_000, b"GET / HTTP/1.1\r\nHalf: "]
 )
 async def test_nonsense_on_the_port_of_metrics_harms_nobody(garbage: bytes) -> None:
-    async with listening(Watch(None, {}), "127.0.0.1", 0) as port:
+    async with listening(Watch([], {}), "127.0.0.1", 0) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(garbage)
         writer.write_eof()
@@ -240,7 +271,7 @@ async def test_nonsense_on_the_port_of_metrics_harms_nobody(garbage: bytes) -> N
 
 
 async def test_a_page_that_is_not_there_names_those_that_are() -> None:
-    async with listening(Watch(None, {}), "127.0.0.1", 0) as port:
+    async with listening(Watch([], {}), "127.0.0.1", 0) as port:
         status, told = await page(port, "/orders")
 
     assert (status, told) == (404, {"pages": ["/live", "/ready", "/metrics"]})
