@@ -204,6 +204,8 @@ class Stack:
 
     async def _start_all(self) -> None:
         own_temporal = os.environ.get("TEMPORAL_ADDRESS")
+        if own_temporal and self._server:
+            self._report(f"TEMPORAL_ADDRESS={own_temporal} is used, not the {self._server} server")
         programs = None if own_temporal else await self._programs()
         workers = self._workers or (2 if isinstance(programs, ServerPrograms) else 1)
         self._secrets = load_secrets(self.home)

@@ -159,6 +159,17 @@ async def test_a_killed_process_stays_down_until_it_is_wanted_again(stack: BareS
     assert set(stack.pids) == {"simulator", "worker-1", "worker-2", "api"}
 
 
+async def test_a_server_of_ones_own_is_used_rather_than_the_one_asked_for_and_it_is_said(
+    tmp_path: Path, told: Told, stack: BareStack
+) -> None:
+    asked = BareStack(tmp_path / "other", server=Server.REAL, report=told.append)
+
+    await asked.start()
+    await asked.stop()
+
+    assert "TEMPORAL_ADDRESS=127.0.0.1:1 is used, not the real server" in told
+
+
 async def test_all_workers_go_and_come_back_together(stack: BareStack) -> None:
     await stack.start()
 
