@@ -24,6 +24,8 @@ from workers.settings import Settings
 from workflows.queues import Kind
 
 _LOOKS_EVERY = 0.5  # seconds
+_STILL_REGISTERING = {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}
+"""A worker is seen to ask a moment before the server counts its queue to its build."""
 
 
 class NobodyWorks(Exception):
@@ -78,17 +80,21 @@ async def make_current(
         NobodyWorks: its workers did not come in time.
         temporalio.service.RPCError: Temporal does not answer, or refuses.
     """
-    await _until_served(client, version, task_queue, within)
+    clock = asyncio.get_running_loop().time
+    until = clock() + within.total_seconds()
+    while lacks := await unserved(client, task_queue, version=version):
+        if clock() >= until:
+            raise NobodyWorks(version, lacks)
+        await asyncio.sleep(_LOOKS_EVERY)
     before = _current(await _describe(client, version.deployment_name))
-    if before != version.build_id:
-        await client.workflow_service.set_worker_deployment_current_version(
-            SetWorkerDeploymentCurrentVersionRequest(
-                namespace=client.namespace,
-                deployment_name=version.deployment_name,
-                build_id=version.build_id,
-                identity=client.identity,
-            )
-        )
+    while before != version.build_id:
+        try:
+            await _set_current(client, version)
+            break
+        except RPCError as fault:
+            if fault.status not in _STILL_REGISTERING or clock() >= until:
+                raise
+        await asyncio.sleep(_LOOKS_EVERY)
     return before
 
 
@@ -109,15 +115,15 @@ async def builds(client: Client, deployment: str, *, task_queue: str) -> list[Bu
     return found
 
 
-async def _until_served(
-    client: Client, version: WorkerDeploymentVersion, task_queue: str, within: timedelta
-) -> None:
-    clock = asyncio.get_running_loop().time
-    until = clock() + within.total_seconds()
-    while lacks := await unserved(client, task_queue, version=version):
-        if clock() >= until:
-            raise NobodyWorks(version, lacks)
-        await asyncio.sleep(_LOOKS_EVERY)
+async def _set_current(client: Client, version: WorkerDeploymentVersion) -> None:
+    await client.workflow_service.set_worker_deployment_current_version(
+        SetWorkerDeploymentCurrentVersionRequest(
+            namespace=client.namespace,
+            deployment_name=version.deployment_name,
+            build_id=version.build_id,
+            identity=client.identity,
+        )
+    )
 
 
 async def _describe(client: Client, deployment: str) -> WorkerDeploymentInfo | None:
