@@ -74,7 +74,7 @@ def make_workers(
         version: What these workers are; they get work once it is the current one. None: at once.
         interceptors: See every call, within ours.
         sandboxed: Refuse what would not replay. Tests do; production trusts them, see
-            docs/decisions/0012.
+            docs/decisions/0015.
         options: For the SDK.
     """
     common = {
