@@ -26,10 +26,10 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
 
 
 @pytest.mark.parametrize("alert", alert_names())
-def test_a_runbook_says_who_is_hurt_where_to_look_what_to_do_and_when_it_is_over(
+def test_a_runbook_says_who_is_hurt_where_to_look_what_to_do_when_it_is_over_and_that_it_was_tried(
     alert: str,
 ) -> None:
-    for part in ("**Who is hurt**", "**Look**", "**Do**", "**Over when**"):
+    for part in ("**Who is hurt**", "**Look**", "**Do**", "**Over when**", "**Tried** on 20"):
         assert part in sections()[alert], part
     assert f"docs/runbooks.md#{alert.lower()}" in ALERTS.read_text()
 
