@@ -46,7 +46,7 @@ check: dev ## Formatting, lint, types, import contracts and every test
 	$(BIN)/lint-imports
 	@exec $(PYTEST) $(ARGS)
 
-test-restore: dev ## Back up, lose everything, restore and reconcile, on both servers (3 minutes)
+test-restore: dev ## Back up, lose everything, restore and reconcile, on both servers (5 minutes)
 	@exec $(BIN)/python -m pytest tests/restore/drill.py $(ARGS)
 
 test-alerts: ## Test the alert rules (needs Prometheus's promtool)

@@ -58,6 +58,14 @@ async def outside_books(stack: Stack) -> list[tuple[str, str, str]]:
         ]
 
 
+async def slows_the_outside(stack: Stack) -> None:
+    """Let a location take six seconds for half an hour, so that a backup meets work under way."""
+    running = stack.status()
+    assert running is not None
+    async with httpx.AsyncClient(base_url=running.simulator, trust_env=False) as outside:
+        (await outside.post("/clock", json={"speed": 300})).raise_for_status()
+
+
 def a_stack(home: Path, server: Server, say: Callable[[str], None]) -> Stack:
     return Stack(home, server=server, environment=UNHURRIED, report=say)
 
@@ -74,6 +82,7 @@ async def test_nothing_is_charged_or_shipped_twice_after_all_was_lost(
         await shop.opens("LAMP", 100)
         before = [await shop.places("LAMP") for _ in range(5)]
         await shop.until_delivered("LAMP")
+        await slows_the_outside(stack)
         before += [await shop.places("LAMP") for _ in range(6)]
         if how == "standing":
             await stack.stop()
@@ -116,7 +125,7 @@ async def goes_on(
     found = json.loads(shown.partition("\n")[2])["found"]
     kinds = {(each["about"], each["kind"]) for each in found}
     assert {number for number, kind in kinds if kind == "order_unknown"} == set(lost)
-    say(f"found {Counter(kind for _, kind in kinds)}")
+    say(f"{shown.partition(chr(10))[0]}, found {Counter(kind for _, kind in kinds)}")
     await oms(home, "recover", "finish", may_end=(1,))  # a person must look first
     await oms(home, "recover", "finish", "--despite-findings")
 
