@@ -12,6 +12,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from adapters.db.migrate import upgrade
 from workers.embedded.postgres import Postgres
 from workers.main import FAILED
 from workers.pollers import unserved
@@ -45,9 +46,10 @@ class Working(NamedTuple):
 
 @asynccontextmanager
 async def a_worker(postgres: Postgres, client: Client, *program: str) -> AsyncIterator[Working]:
-    """A worker whose books are no books: a database without a table, so nothing ever succeeds."""
+    """A worker whose books lost their orders once it worked, so nothing ever succeeds."""
     name, queue = f"e{os.urandom(6).hex()}", f"oms-{os.urandom(4).hex()}"
     await postgres.create(name)
+    await asyncio.to_thread(upgrade, postgres.url(name))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *program,
@@ -67,6 +69,7 @@ async def a_worker(postgres: Postgres, client: Client, *program: str) -> AsyncIt
         async with asyncio.timeout(60):
             while await unserved(client, queue, pid=process.pid):
                 await asyncio.sleep(0.1)
+        await postgres.run("ALTER TABLE orders RENAME TO lost_orders", database=name)
         yield Working(process, queue)
     finally:
         if process.returncode is None:
