@@ -143,11 +143,15 @@ def test_every_metric_that_alerts_and_the_dashboard_ask_for_is_told(
 
 
 def only_when_it_happens() -> set[str]:
-    """What the SDK tells after its first fault only; its library has the name inside."""
-    name = "workflow_task_execution_failed"
-    bridge = next(Path(temporalio.bridge.__path__[0]).glob("temporal_sdk_bridge*"))
-    assert name.encode() in bridge.read_bytes()
-    return {f"temporal_{name}_total"}
+    """What the SDK tells after its first fault or eviction only; its library has the names."""
+    names = (
+        "workflow_task_execution_failed",
+        "request_failure",
+        "sticky_cache_total_forced_eviction",
+    )
+    bridge = next(Path(temporalio.bridge.__path__[0]).glob("temporal_sdk_bridge*")).read_bytes()
+    assert all(name.encode() in bridge for name in names)
+    return {f"temporal_{name}_total" for name in names}
 
 
 async def test_a_queue_that_nobody_asks_for_work_is_told(day: Day) -> None:
