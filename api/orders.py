@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Response
 
 from adapters.db import lists
 from adapters.db.credentials import Credential
+from adapters.db.mode import Mode, read_mode
 from adapters.db.unit import load_order, load_orders
 from api.answers import answer
 from api.auth import ChannelOrOperator, Database
@@ -140,14 +141,28 @@ async def get_timeline(
     return answer(body).response()
 
 
+def _rest(mode: Mode) -> Wait:
+    """What every open order waits for after a restore."""
+    assert mode.since is not None, "a mode was set at some time"
+    return Wait(
+        waiting_for="the restored books to be compared with the outside (`oms recover`)",
+        since=mode.since,
+        then="the order goes on where its books stand",
+    )
+
+
 @router.get("/{number}/explain", response_model=Explanation)
 async def explain_order(
     who: ChannelOrOperator, number: PathId, db: Database, settings: SettingsOfApi
 ) -> Response:
     """Tell what an order waits for, until when, what happens then, and what can be done now."""
     order = await visible_order(db, number, who)
-    waits = explain(order, silent=settings.policy.silent)
-    return answer(Explanation(data=list(waits)), version=order.version).response()
+    waits = [*explain(order, silent=settings.policy.silent)]
+    async with db.connect() as tx:
+        mode = await read_mode(tx)
+    if waits and mode.is_reconciling:
+        waits.insert(0, _rest(mode))
+    return answer(Explanation(data=waits), version=order.version).response()
 
 
 async def read_order(db: Database, number: str) -> Order:

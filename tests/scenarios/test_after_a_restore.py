@@ -132,6 +132,7 @@ async def test_what_was_done_after_the_backup_is_neither_done_twice_nor_forgotte
     async with a_world(await backup.restore(), temporal, policy=RULES, books=books) as world:
         await rests(world.engine, backup.moment)
         refused = await world.call("POST", "/v1/orders", lost_order, who="channel")
+        waits = (await world.ok("GET", f"/v1/orders/{known}/explain"))["data"]
         found = await finds(world, lost, stopped, known, cancelled)
         again = await finds(world, lost, stopped, known, cancelled)
         await goes_on(world)
@@ -147,6 +148,7 @@ async def test_what_was_done_after_the_backup_is_neither_done_twice_nor_forgotte
 
         assert (refused.status_code, refused.json()["code"]) == (503, "reconciling")
         assert refused.headers["Retry-After"]
+        assert "compared with the outside" in waits[0]["waiting_for"]
         assert found.keys() == {
             (known, "asked_again"),
             (cancelled, "in_doubt"),
