@@ -20,7 +20,7 @@ from workers.demo.surroundings import at_speed
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
 from workers.settings import settings
-from workers.stack import Stack
+from workers.stack import Server, Stack
 from workers.state import Running, read_running
 
 SPEED = 1_000_000
@@ -31,6 +31,12 @@ BURST_SECONDS_AN_ORDER = 0.1
 
 app = typer.Typer(help="Measure the product on this machine.", no_args_is_help=True)
 
+OnServer = Annotated[
+    Server | None, typer.Option(help="Temporal's server, as of `oms up`, if none runs yet.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes, as of `oms up`, if none runs yet.")
+]
 JsonPath = Annotated[
     Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here as JSON.")
 ]
@@ -46,6 +52,8 @@ def orders(
     count: Annotated[int, typer.Option("--orders", min=1, help="How many to place.")] = 200,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in the air at once.")] = 20,
     lines: Annotated[int, typer.Option(min=1, max=500, help="Lines of each order.")] = 1,
+    server: OnServer = None,
+    workers: Workers = None,
     json_path: JsonPath = None,
 ) -> None:
     """Place a burst of orders, see them delivered, and compare with bare Temporal.
@@ -54,7 +62,7 @@ def orders(
     """
     console = Console()
     try:
-        found = asyncio.run(_orders(console, count, concurrency, lines))
+        found = asyncio.run(_orders(console, count, concurrency, lines, (server, workers)))
     except (ToolMissing, ChildFailed) as failed:
         console.print(str(failed), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from failed
@@ -64,13 +72,19 @@ def orders(
     raise typer.Exit(1 if found.without_verdict else 0)
 
 
-async def _orders(console: Console, count: int, concurrency: int, lines: int) -> OrdersBench:
+async def _orders(
+    console: Console,
+    count: int,
+    concurrency: int,
+    lines: int,
+    on: tuple[Server | None, int | None],
+) -> OrdersBench:
     def notice(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False)
 
     grace = max(5, BURST_SECONDS_AN_ORDER * count)
     async with (
-        _a_stack({"OMS_GRACE_SECONDS": str(grace)}, notice) as running,
+        _a_stack(on, {"OMS_GRACE_SECONDS": str(grace)}, notice) as running,
         at_speed(running.simulator, SPEED),
         ApiClient.at(running.api, running.keys["operator"]) as api,
     ):
@@ -88,14 +102,15 @@ async def _orders(console: Console, count: int, concurrency: int, lines: int) ->
 
 @asynccontextmanager
 async def _a_stack(
-    environment: dict[str, str], report: Callable[[str], None]
+    on: tuple[Server | None, int | None], environment: dict[str, str], report: Callable[[str], None]
 ) -> AsyncIterator[Running]:
     if running := read_running(settings().home):
         yield running
         return
     home = Path(tempfile.mkdtemp(prefix="oms-bench-"))
     home.chmod(0o711)  # PostgreSQL's account passes through
-    stack = Stack(home, environment=environment, report=report)
+    server, workers = on
+    stack = Stack(home, server=server, workers=workers, environment=environment, report=report)
     try:
         yield await stack.start()
     finally:
