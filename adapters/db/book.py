@@ -61,6 +61,11 @@ class SqlBook(OrderBook):
         self._reads = by_statement(engine)
         self._solver = solver or PlainSolver()
 
+    @property
+    def policy(self) -> Policy:
+        """The durations that the merchant chose."""
+        return self._policy
+
     # --- the frame ---
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import text
@@ -46,6 +46,15 @@ _KINDS = {
     "void": "void",
     "refund": "refund",
 }
+
+
+class Verdict(NamedTuple):
+    """What became of an event: `applied`, `ignored`, or None while it does not fit yet."""
+
+    outcome: str | None
+    detail: str
+
+
 _NodeFact = Callable[[OrderUnit, FulfillmentOrder, Policy], Awaitable[Refusal | None]]
 
 
@@ -126,42 +135,41 @@ async def _apply_chain(
     for event in chain:
         async with gate:
             try:
-                outcome, detail = await _apply(engine, book, event, now)
+                verdict = await _apply(engine, book, event, now)
             except (SQLAlchemyError, OSError):
                 raise  # the books are out of reach: the claim ends by itself and it is tried again
             except Exception as bug:  # one event that cannot be read must not stop all the others
                 log.exception("inbound_event_broke", inbound=event.id, party=event.party)
-                outcome, detail = None, told(bug)
-            await _write_outcome(engine, event, outcome, detail, now)
+                verdict = Verdict(None, told(bug))
+            if verdict is not None:
+                async with by_statement(engine).connect() as tx:
+                    await _put_away(tx, event, verdict, now)
 
 
-async def _write_outcome(
-    engine: AsyncEngine, event: Any, outcome: str | None, detail: str, now: datetime
-) -> None:
+async def _put_away(tx: AsyncConnection, event: Any, verdict: Verdict, now: datetime) -> None:
     """Put an event away, or set it back for a second, two, four … up to a minute."""
+    outcome, detail = verdict
     if outcome is None and now - event.received_at > FITS_WITHIN:
         outcome = "dead"
     wait = timedelta(seconds=min(60, 0.25 * 2 ** min(event.tries, 10)))
-    async with by_statement(engine).connect() as tx:
-        await tx.execute(
-            text(
-                "UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,"
-                " processed_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE"
-                " CAST(:now AS timestamptz) END, not_before = :again WHERE id = :id"
-            ),
-            {
-                "outcome": outcome,
-                "detail": detail[:500],
-                "now": now,
-                "again": now + wait,
-                "id": event.id,
-            },
-        )
+    await tx.execute(
+        text(
+            "UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,"
+            " processed_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE"
+            " CAST(:now AS timestamptz) END, not_before = :again WHERE id = :id"
+        ),
+        {
+            "outcome": outcome,
+            "detail": detail[:500],
+            "now": now,
+            "again": now + wait,
+            "id": event.id,
+        },
+    )
 
 
-async def _apply(
-    engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
-) -> tuple[str | None, str]:
+async def _apply(engine: AsyncEngine, book: SqlBook, event: Any, now: datetime) -> Verdict | None:
+    """Apply an event. None: its effect and its verdict were written together."""
     match event.party:
         case "payments":
             return await _apply_payment(engine, book, event.body, now)
@@ -173,7 +181,7 @@ async def _apply(
 
 async def _apply_payment(
     engine: AsyncEngine, book: SqlBook, body: dict[str, Any], now: datetime
-) -> tuple[str | None, str]:
+) -> Verdict:
     """A failure is written down; a success is asked after, because only the answer names it."""
     key = str(body["key"])
     async with by_statement(engine).connect() as connection:
@@ -184,9 +192,9 @@ async def _apply_payment(
             )
         ).first()
     if row is None:
-        return "ignored", "unknown key"
+        return Verdict("ignored", "unknown key")
     if row.kind != _KINDS.get(str(body["kind"]), body["kind"]):
-        return "ignored", "the key belongs to another kind of payment"
+        return Verdict("ignored", "the key belongs to another kind of payment")
     if body["status"] in ("failed", "declined"):
         await book.settle_payment(
             key,
@@ -195,40 +203,41 @@ async def _apply_payment(
             settled_by="provider",
             nudge=True,
         )
-        return "applied", ""
+        return Verdict("applied", "")
     await book.nudge(key.split(":", 1)[0], now, "payment webhook")
-    return "applied", ""
+    return Verdict("applied", "")
 
 
 async def _apply_scan(
     engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
-) -> tuple[str | None, str]:
+) -> Verdict | None:
     if event.body["status"] not in CARRIER_STATUSES:
-        return "ignored", "unknown status"
+        return Verdict("ignored", "unknown status")
     async with by_statement(engine).connect() as connection:
         found = await parcels.find_parcel(connection, str(event.body["tracking_number"]))
     if found is None:
         late = now - event.received_at > timedelta(minutes=2)
-        return ("ignored", "unknown tracking number") if late else (None, "no such parcel yet")
+        unknown = Verdict("ignored", "unknown tracking number")
+        return unknown if late else Verdict(None, "no such parcel yet")
     number, shipment = found
-    await book.change(
-        number,
-        now,
-        lambda unit: parcels.record_scan(
+
+    async def record(unit: OrderUnit) -> None:
+        await parcels.record_scan(
             unit,
             unit.order.shipment(shipment),
             event_id=event.event_id,
             status=str(event.body["status"]),
             at=datetime.fromisoformat(str(event.body["at"])),
-        ),
-        actor=f"carrier:{event.source}",
-    )
-    return "applied", ""
+        )
+        await _put_away(unit.tx, event, Verdict("applied", ""), now)
+
+    await book.change(number, now, record, actor=f"carrier:{event.source}")
+    return None
 
 
 async def _apply_node(
     engine: AsyncEngine, book: SqlBook, event: Any, now: datetime
-) -> tuple[str | None, str]:
+) -> Verdict | None:
     id = str(event.body["fulfillment_order"])
     async with by_statement(engine).connect() as connection:
         location = (
@@ -237,24 +246,26 @@ async def _apply_node(
             )
         ).scalar_one_or_none()
     if location != event.source:
-        return "ignored", "no such fulfillment order at this location"
+        return Verdict("ignored", "no such fulfillment order at this location")
     fact = node_fact(str(event.body["action"]), event.body.get("body") or {})
     if fact is None:
-        return "ignored", "unknown action"
-    done = await book.node_fact(id, now, fact, actor=f"node:{location}")
-    if not isinstance(done, Refusal):
-        return "applied", ""
-    return await _judge(engine, book, id, done)
+        return Verdict("ignored", "unknown action")
+
+    async def apply(unit: OrderUnit) -> None:
+        each = unit.order.fulfillment_order(id)
+        refusal = await fact(unit, each, book.policy)
+        await _put_away(unit.tx, event, _verdict_on(each, refusal), now)
+
+    await book.change(order_of(id), now, apply, actor=f"node:{location}")
+    return None
 
 
-async def _judge(
-    engine: AsyncEngine, book: SqlBook, id: str, refusal: Refusal
-) -> tuple[str | None, str]:
+def _verdict_on(each: FulfillmentOrder, refusal: Refusal | None) -> Verdict:
     """What does not fit the state may still come to fit it, unless the work has ended."""
-    order = await book.read(order_of(id))
-    ended = not order.fulfillment_order(id).is_live
-    waits = refusal.code == "invalid_state" and not ended
-    return (None if waits else "ignored"), refusal.detail
+    if refusal is None:
+        return Verdict("applied", "")
+    waits = refusal.code == "invalid_state" and each.is_live
+    return Verdict(None if waits else "ignored", refusal.detail)
 
 
 def node_fact(action: str, body: dict[str, Any]) -> _NodeFact | None:
