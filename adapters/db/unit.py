@@ -54,8 +54,12 @@ SELECT row_to_json(o)::jsonb || jsonb_build_object(
     'entries', {_rows("payment_entries", "t.at, t.key")},
     'holds', {_rows("holds", "t.placed_at, t.id")},
     'parked', {_rows("parked_steps", "t.since, t.step")}) AS document
-FROM (SELECT {_ORDER_COLUMNS} FROM orders WHERE number = ANY(:numbers)) o
-"""
+FROM (SELECT {_ORDER_COLUMNS} FROM orders WHERE """
+
+_LOAD_ONE = text(_LOAD + "number = :number) o")
+"""Planned once a connection: PostgreSQL plans one with an array anew each time."""
+
+_LOAD_MANY = text(_LOAD + "number = ANY(:numbers)) o")
 
 _COUNTERS = (*UNIT_BUCKETS, "returned", "refunded", "charged")
 
@@ -69,14 +73,16 @@ WHERE l.order_number = :n AND l.line = d.line
 
 async def load_orders(tx: AsyncConnection, numbers: list[str]) -> list[Order]:
     """Read orders whole, in one statement, in the order asked for; unknown ones are left out."""
-    found = await tx.execute(text(_LOAD), {"numbers": numbers})
+    found = await tx.execute(_LOAD_MANY, {"numbers": numbers})
     orders = {order.number: order for order in map(Order.model_validate, found.scalars())}
     return [orders[number] for number in numbers if number in orders]
 
 
 async def load_order(tx: AsyncConnection, number: str) -> Order | None:
     """Read one order whole, or None."""
-    return next(iter(await load_orders(tx, [number])), None)
+    found = await tx.execute(_LOAD_ONE, {"number": number})
+    document = found.scalar_one_or_none()
+    return None if document is None else Order.model_validate(document)
 
 
 class OrderUnit:

@@ -63,6 +63,7 @@ class OrdersBench(BaseModel):
     local_activities_per_order: int
     cpu_seconds_per_order: float
     cpu_seconds_per_order_by_process: dict[str, float]
+    cpu_seconds_per_confirmation_by_process: dict[str, float]
     without_verdict: int
 
 
@@ -110,6 +111,7 @@ class OrdersRun:
             before = cpu_seconds(self._running.processes)
             first = datetime.now().astimezone()
             posts = await self._at_once(self._place, "placed")
+            confirmed = cpu_seconds(self._running.processes)
             books = await self._until_closed()
             after = cpu_seconds(self._running.processes)
             client = await connect_to(self._running.temporal)
@@ -117,8 +119,13 @@ class OrdersRun:
             floor, floor_posts = await self._floor(client, weights[0].steps)
         finally:
             await self._db.dispose()
-        cpu = {name: (after[name] - before.get(name, 0)) / self._orders for name in after}
+        cpu = self._an_order(before, after), self._an_order(before, confirmed)
         return self._figures(first, posts, books, weights, floor, floor_posts, cpu)
+
+    def _an_order(self, before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+        return {
+            name: round((after[name] - before.get(name, 0)) / self._orders, 4) for name in after
+        }
 
     # --- the orders ---
 
@@ -237,7 +244,7 @@ class OrdersRun:
         weights: Sequence[Weight],
         floor: float,
         floor_posts: Sequence[float],
-        cpu: dict[str, float],
+        cpu: tuple[dict[str, float], dict[str, float]],
     ) -> OrdersBench:
         confirming, serving = _busy_seconds(first, books)
         delivered = books.closed / serving
@@ -258,8 +265,9 @@ class OrdersRun:
             history_bytes_per_order=round(statistics.mean(weight.bytes for weight in weights)),
             regular_activities_per_order=weights[0].steps.regular,
             local_activities_per_order=weights[0].steps.local,
-            cpu_seconds_per_order=round(sum(cpu.values()), 4),
-            cpu_seconds_per_order_by_process={name: round(used, 4) for name, used in cpu.items()},
+            cpu_seconds_per_order=round(sum(cpu[0].values()), 4),
+            cpu_seconds_per_order_by_process=cpu[0],
+            cpu_seconds_per_confirmation_by_process=cpu[1],
             without_verdict=self._orders - books.closed,
         )
 
