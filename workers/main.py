@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import structlog
+import uvloop
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
@@ -129,7 +130,7 @@ def main() -> None:
     logging.configure(config.log_format)
     tracing.configure("oms-worker")
     log_through_python(metrics_at=metrics_address(config.metrics_host, config.sdk_metrics_port))
-    asyncio.run(run(config))
+    uvloop.run(run(config))
 
 
 if __name__ == "__main__":
