@@ -67,7 +67,7 @@ class OrdersBench(BaseModel):
     without_verdict: int
 
 
-class _Books(NamedTuple):
+class Books(NamedTuple):
     """What the books say of the run's orders."""
 
     confirmed: int
@@ -161,7 +161,7 @@ class OrdersRun:
             "tenders": [card],
         }
 
-    async def _until_closed(self) -> _Books:
+    async def _until_closed(self) -> Books:
         """Wait for the last order, or give up when nothing closes any more."""
         best, since = 0, time.monotonic()
         while True:
@@ -173,7 +173,7 @@ class OrdersRun:
                 return books
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
-    async def _read_books(self) -> _Books:
+    async def _read_books(self) -> Books:
         async with self._db.connect() as tx:
             found = await tx.execute(
                 text(
@@ -183,7 +183,7 @@ class OrdersRun:
                 ),
                 {"run": f"{self._run}-%"},
             )
-            return _Books(*found.one())
+            return Books(*found.one())
 
     async def _weigh(self, client: Client) -> list[Weight]:
         async with self._db.connect() as tx:
@@ -240,13 +240,13 @@ class OrdersRun:
         self,
         first: datetime,
         posts: Sequence[float],
-        books: _Books,
+        books: Books,
         weights: Sequence[Weight],
         floor: float,
         floor_posts: Sequence[float],
         cpu: tuple[dict[str, float], dict[str, float]],
     ) -> OrdersBench:
-        confirming, serving = _busy_seconds(first, books)
+        confirming, serving = busy_seconds(first, books)
         delivered = books.closed / serving
         post, floor_post = 1000 * statistics.median(posts), 1000 * statistics.median(floor_posts)
         return OrdersBench(
@@ -258,7 +258,7 @@ class OrdersRun:
             floor_per_second=round(floor, 2),
             delivered_of_floor=round(delivered / floor, 3),
             post_p50_ms=round(post, 1),
-            post_p99_ms=round(1000 * _p99(posts), 1),
+            post_p99_ms=round(1000 * p99(posts), 1),
             floor_post_p50_ms=round(floor_post, 1),
             post_of_floor=round(post / floor_post, 2),
             events_per_order=statistics.mean(weight.events for weight in weights),
@@ -272,7 +272,7 @@ class OrdersRun:
         )
 
 
-def _busy_seconds(first: datetime, books: _Books) -> tuple[float, float]:
+def busy_seconds(first: datetime, books: Books) -> tuple[float, float]:
     """Seconds until the last confirmation, and seconds in which anything was to be done."""
     assert books.last_confirmed is not None, "no order was confirmed"
     assert books.first_grace_end is not None, "a confirmed order has a grace window"
@@ -282,7 +282,8 @@ def _busy_seconds(first: datetime, books: _Books) -> tuple[float, float]:
     return confirming, (books.last_closed - first).total_seconds() - pause
 
 
-def _p99(seconds: Sequence[float]) -> float:
+def p99(seconds: Sequence[float]) -> float:
+    """Give what one of a hundred calls takes at least; of fewer than a hundred, the slowest."""
     return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * 0.99))]
 
 
