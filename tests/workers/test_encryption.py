@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 
 from oms.errors import BadSetting, KeyMissing, PayloadDamaged
 from workers.cli import app
-from workers.encryption import EncryptingCodec, KeyRing, new_codec_key
+from workers.encryption import EncryptingCodec, KeyRing
 from workers.temporal import data_converter
 
-OLD, NEW, OTHER = (new_codec_key(id) for id in ("old", "new", "other"))
+OLD, NEW, OTHER = (
+    f"{id}:{base64.b64encode(id.encode().ljust(32, b'.')).decode()}"
+    for id in ("old", "new", "other")
+)
 STREET = Payload(metadata={"encoding": b"json/plain"}, data=b'"77 Wisteria Lane"')
 
 payloads = some.lists(
