@@ -61,7 +61,7 @@ async def test_of_two_hundred_buyers_one_gets_the_last_unit(patient: World) -> N
         refusals = Counter(refusal for _, refusal in await numbers_of(world))
         return refusals["insufficient_stock"] == BUYERS - 1
 
-    await world.wait(all_decided, within=90)
+    await world.wait(all_decided, within=240)
     level = await world.level("LAMP", "wh-lyon")
     assert level["reserved"] + level["allocated"] == 1
     assert level["available"] == 0
@@ -69,7 +69,7 @@ async def test_of_two_hundred_buyers_one_gets_the_last_unit(patient: World) -> N
     async def the_winner_is_authorised() -> bool:
         return "authorize" in [kind for kind, _ in await world.outside.books("payments")]
 
-    await world.wait(the_winner_is_authorised, within=90)
+    await world.wait(the_winner_is_authorised, within=240)
     books = await world.outside.books("payments")
     assert [kind for kind, _ in books].count("authorize") == 1
     (winner,) = [number for number, refusal in await numbers_of(world) if refusal is None]
