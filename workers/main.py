@@ -70,7 +70,7 @@ def _relay(config: Settings, engine: AsyncEngine, book: SqlBook, client: Client)
 
 async def run(config: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
-    engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=40)
+    engine: AsyncEngine = connect_database(config.database_url.get_secret_value(), pool_size=16)
     outside = Http(config.simulator_url, timeout=timedelta(seconds=config.provider_timeout_seconds))
     book = SqlBook(engine, policy_of(config))
     client = await connect()
