@@ -40,6 +40,8 @@ from workflows.starting import StartOrder, place_order
 
 log = structlog.get_logger()
 
+_TAKEN = "23505"  # PostgreSQL's unique_violation
+
 DRAWS = 5
 """How often a number is drawn again because it is taken: of 852 thousand million, hardly once."""
 
@@ -100,7 +102,9 @@ class OrderPlacing:
                     if stored:
                         await idempotency.attach_order(tx, claim, number)
                         order = await _load(tx, number)
-            except IntegrityError:
+            except IntegrityError as fault:
+                if getattr(fault.orig, "sqlstate", None) != _TAKEN:
+                    raise
                 continue  # the number is taken: draw another
             if stored:
                 count_events(["order.placed"])

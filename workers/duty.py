@@ -29,9 +29,9 @@ class Duty:
         """Wait until the system is normal, and take up duty."""
         resting = False
         while not await self._may_act():
-            if not resting:
+            if self._connection is not None and not resting:
                 log.warning("worker_rests", why="the system reconciles: see `oms recover`")
-            resting = True
+                resting = True
             await asyncio.sleep(LOOKS_EVERY.total_seconds())
 
     async def ended(self) -> None:

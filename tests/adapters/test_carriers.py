@@ -10,7 +10,7 @@ from oms.errors import BadRequest, OutcomeUnknown, Unreachable
 from oms.ports import LabelRequest, Place
 from tests.outside import Outside
 
-IMPATIENT, PATIENT = timedelta(seconds=0.15), timedelta(seconds=5)
+IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 PARCEL = LabelRequest(
     key="A-1-S1:label:1",
     reference="A-1",

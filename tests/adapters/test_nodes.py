@@ -10,7 +10,7 @@ from oms.errors import KeyReused, OutcomeUnknown, Unreachable
 from oms.ports import CancelWork, Offer, OfferLine
 from tests.outside import Outside
 
-IMPATIENT, PATIENT = timedelta(seconds=0.15), timedelta(seconds=5)
+IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 WORK = Offer(
     fulfillment_order="A-1-F1",
     reference="A-1",

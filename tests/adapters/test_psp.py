@@ -10,7 +10,7 @@ from oms.errors import BadRequest, KeyReused, OutcomeUnknown, Unreachable
 from oms.ports import Approved, Declined, NotFound, PaymentResult, Pending
 from tests.outside import Outside
 
-IMPATIENT, PATIENT = timedelta(seconds=0.15), timedelta(seconds=5)
+IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 HOLD = "A-1:authorise:1"
 OPERATIONS = ["authorize", "capture", "void", "refund"]
 LOST = ["timeout_after", "error_after", "drop_connection"]
