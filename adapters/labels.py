@@ -120,8 +120,9 @@ def _write(canvas: Canvas, top: float, size: float, lines: list[str]) -> None:
     """Write lines downwards from `top` inches, each made smaller until it fits the page."""
     room = _WIDTH - 2 * _MARGIN
     for row, line in enumerate(lines):
-        fitting = min(size, size * room / pdfmetrics.stringWidth(line, _FONT, size))
-        shown = max(fitting, _SMALLEST)
+        width = pdfmetrics.stringWidth(line, _FONT, size)
+        # Signs without a width, such as a zero-width space, fit at any size.
+        shown = max(min(size, size * room / width), _SMALLEST) if width else size
         while pdfmetrics.stringWidth(line, _FONT, shown) > room:
             line = line[:-1]  # noqa: PLW2901 - cut until it fits
         canvas.setFont(_FONT, shown)

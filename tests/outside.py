@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ QUICK = Timings(
     first_retry=0.01,
     last_retry=0.05,
 )
+
+
+PATIENT = timedelta(seconds=5)
+
+
+def patience_for(fault: str) -> timedelta:
+    """How long to wait for a party: less than it hangs where it is to hang, else long enough."""
+    return timedelta(seconds=0.25) if "timeout" in fault else PATIENT
 
 
 @dataclass

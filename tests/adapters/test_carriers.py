@@ -1,16 +1,13 @@
 """The contract of a carrier, kept against the simulator under every fault."""
 
-from datetime import timedelta
-
 import pytest
 
 from adapters.carriers.simulator import SimulatedCarrier
 from adapters.http import Http
 from oms.errors import BadRequest, OutcomeUnknown, Unreachable
 from oms.ports import LabelRequest, Place
-from tests.outside import Outside
+from tests.outside import PATIENT, Outside, patience_for
 
-IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 PARCEL = LabelRequest(
     key="A-1-S1:label:1",
     reference="A-1",
@@ -47,7 +44,7 @@ async def test_a_label_whose_answer_was_lost_is_the_one_we_get_next(
     outside: Outside, mode: str
 ) -> None:
     await outside.breaks("carriers", "label", mode)
-    async with Http(outside.url, timeout=IMPATIENT) as http:
+    async with Http(outside.url, timeout=patience_for(mode)) as http:
         with pytest.raises(OutcomeUnknown):
             await SimulatedCarrier(http).buy_label(PARCEL)
         await SimulatedCarrier(http).buy_label(PARCEL)
@@ -68,7 +65,7 @@ async def test_a_label_that_was_not_sold_is_in_no_book(
     outside: Outside, mode: str, fault: type[Exception]
 ) -> None:
     await outside.breaks("carriers", "label", mode)
-    async with Http(outside.url, timeout=IMPATIENT) as http:
+    async with Http(outside.url, timeout=patience_for(mode)) as http:
         with pytest.raises(fault):
             await SimulatedCarrier(http).buy_label(PARCEL)
 

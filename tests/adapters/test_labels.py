@@ -5,7 +5,7 @@ import re
 import pypdfium2
 import pytest
 import zxingcpp
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.labels import Label, as_pdf, as_zpl
@@ -98,6 +98,8 @@ def test_the_same_label_is_the_same_bytes() -> None:
 
 @settings(max_examples=25, deadline=None)  # each draws a page
 @given(name=ANY_TEXT, street=ANY_TEXT)
+@example(name="Ada", street="\u200b")  # a sign without a width
+@example(name="Ada", street="\x00")
 def test_no_name_keeps_a_label_from_being_printed(name: str, street: str) -> None:
     recipient = ADA.model_copy(update={"name": name, "line1": street})
 

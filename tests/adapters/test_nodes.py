@@ -1,16 +1,13 @@
 """The contract of a node, kept against the simulator under every fault."""
 
-from datetime import timedelta
-
 import pytest
 
 from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from oms.errors import KeyReused, OutcomeUnknown, Unreachable
 from oms.ports import CancelWork, Offer, OfferLine
-from tests.outside import Outside
+from tests.outside import PATIENT, Outside, patience_for
 
-IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 WORK = Offer(
     fulfillment_order="A-1-F1",
     reference="A-1",
@@ -46,7 +43,7 @@ async def test_a_node_whose_answer_was_lost_was_asked_all_the_same(
     outside: Outside, operation: str, mode: str
 ) -> None:
     await outside.breaks("nodes", operation, mode)
-    async with Http(outside.url, timeout=IMPATIENT) as http:
+    async with Http(outside.url, timeout=patience_for(mode)) as http:
         with pytest.raises(OutcomeUnknown):
             await asks(SimulatedNode(http), operation)
         await asks(SimulatedNode(http), operation)
@@ -67,7 +64,7 @@ async def test_a_node_that_was_not_reached_has_nothing_in_its_books(
     outside: Outside, operation: str, mode: str, fault: type[Exception]
 ) -> None:
     await outside.breaks("nodes", operation, mode)
-    async with Http(outside.url, timeout=IMPATIENT) as http:
+    async with Http(outside.url, timeout=patience_for(mode)) as http:
         with pytest.raises(fault):
             await asks(SimulatedNode(http), operation)
 

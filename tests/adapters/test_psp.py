@@ -8,9 +8,8 @@ from adapters.http import Http
 from adapters.psp.simulator import SimulatedProvider
 from oms.errors import BadRequest, KeyReused, OutcomeUnknown, Unreachable
 from oms.ports import Approved, Declined, NotFound, PaymentResult, Pending
-from tests.outside import Outside
+from tests.outside import PATIENT, Outside, patience_for
 
-IMPATIENT, PATIENT = timedelta(seconds=0.25), timedelta(seconds=5)
 HOLD = "A-1:authorise:1"
 OPERATIONS = ["authorize", "capture", "void", "refund"]
 LOST = ["timeout_after", "error_after", "drop_connection"]
@@ -92,7 +91,7 @@ async def test_an_effect_asked_for_twice_is_one_effect(outside: Outside, operati
 async def test_a_lost_answer_is_unknown_and_the_same_key_or_a_lookup_tells(
     outside: Outside, operation: str, mode: str
 ) -> None:
-    bank = Bank(outside, IMPATIENT if mode == "timeout_after" else PATIENT)
+    bank = Bank(outside, patience_for(mode))
     await bank.is_ready_for(operation)
     await outside.breaks("payments", operation, mode)
 
@@ -110,7 +109,7 @@ async def test_a_lost_answer_is_unknown_and_the_same_key_or_a_lookup_tells(
 async def test_what_broke_before_it_was_done_looks_the_same_and_a_lookup_finds_nothing(
     outside: Outside, operation: str, mode: str
 ) -> None:
-    bank = Bank(outside, IMPATIENT if mode == "timeout_before" else PATIENT)
+    bank = Bank(outside, patience_for(mode))
     await bank.is_ready_for(operation)
     await outside.breaks("payments", operation, mode)
 
@@ -166,7 +165,7 @@ async def test_a_refusal_is_a_value_and_the_key_may_try_again(
 async def test_a_lookup_that_breaks_says_nothing_about_the_money(
     outside: Outside, mode: str
 ) -> None:
-    bank = Bank(outside, IMPATIENT)
+    bank = Bank(outside, patience_for(mode))
     await bank.holds()
     await outside.breaks("payments", "lookup", mode)
 
@@ -179,7 +178,7 @@ async def test_a_lookup_that_breaks_says_nothing_about_the_money(
 
 @pytest.mark.parametrize("token", ["tok_timeout_after", "tok_error_after"])
 async def test_some_cards_lose_the_first_answer(outside: Outside, token: str) -> None:
-    bank = Bank(outside, IMPATIENT)
+    bank = Bank(outside, patience_for(token))
 
     with pytest.raises(OutcomeUnknown):
         await bank.holds(token)
