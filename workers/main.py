@@ -82,8 +82,8 @@ async def run(config: Settings) -> None:
     graceful = timedelta(seconds=config.shutdown_seconds)
     duty = Duty(engine)
     async with contextlib.AsyncExitStack() as stack:
-        told = watch_of(engine, client, relay, config.task_queue)
-        watch = await stack.enter_async_context(watched(config, told))
+        looks = watch_of(engine, client, relay, config.task_queue)
+        watch = await stack.enter_async_context(watched(config, looks))
         await _first_of(duty.begun(), stop.wait())
         if stop.is_set():
             return

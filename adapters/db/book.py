@@ -472,9 +472,7 @@ class SqlBook(OrderBook):
             refusal = await fact(unit, each, self._policy)
             if refusal is not None:
                 return refusal
-            after = await load_order(unit.tx, unit.number)
-            assert after is not None
-            return after.fulfillment_order(fulfillment_order)
+            return (await unit.reloaded()).fulfillment_order(fulfillment_order)
 
         return await self.change(order_of(fulfillment_order), at, apply, actor=actor)
 

@@ -18,7 +18,7 @@ from adapters.db.money import refund_units
 from adapters.db.placing import RACES
 from adapters.db.sourcing import places_for
 from adapters.db.stock import Short, StockChange, Want, take
-from adapters.db.unit import OrderUnit, load_order
+from adapters.db.unit import OrderUnit
 from oms.numbers import fulfillment_order_id
 from oms.orders import UPFRONT_TENDERS, Allocation, FulfillmentOrder, Order, Reservation
 from oms.sourcing import Demand, Pick, Solver
@@ -40,9 +40,7 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
 
 
 async def _reread(unit: OrderUnit) -> OrderUnit:
-    order = await load_order(unit.tx, unit.number)
-    assert order is not None
-    return OrderUnit(unit.tx, order, unit.at, unit.actor, told=unit.told)
+    return OrderUnit(unit.tx, await unit.reloaded(), unit.at, unit.actor, told=unit.told)
 
 
 async def _make_fulfillment_orders(unit: OrderUnit) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from workers.api_client import ApiClient
 from workers.bench.orders import OrdersBench, OrdersRun
 from workers.demo.board import loading
+from workers.demo.command import OnServer
 from workers.demo.surroundings import at_speed
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
@@ -31,9 +32,6 @@ BURST_SECONDS_AN_ORDER = 0.1
 
 app = typer.Typer(help="Measure the product on this machine.", no_args_is_help=True)
 
-OnServer = Annotated[
-    Server | None, typer.Option(help="Temporal's server, as of `oms up`, if none runs yet.")
-]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes, as of `oms up`, if none runs yet.")
 ]

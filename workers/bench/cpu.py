@@ -1,11 +1,11 @@
 """How much processor time each process of the stack has used."""
 
 import contextlib
-import re
 from collections.abc import Mapping
 
 import psutil
 
+from workers.stack import kind_of
 from workers.state import Process
 
 
@@ -16,7 +16,7 @@ def cpu_seconds(processes: Mapping[str, Process]) -> dict[str, float]:
     """
     used: dict[str, float] = {}
     for name, process in processes.items():
-        kind = re.sub(r"-\d+$", "", name)
+        kind = kind_of(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             used[kind] = used.get(kind, 0) + _with_children(psutil.Process(process.pid))
     return used

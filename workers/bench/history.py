@@ -1,10 +1,11 @@
 """What an order leaves in Temporal, over all its runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from workers.bench.floor import Steps
@@ -34,10 +35,7 @@ async def weigh(client: Client, order: Parts) -> Weight:
         told = (await handle.describe()).raw_description.workflow_execution_info
         size += told.history_size_bytes
         events += told.history_length
-        regular += await _count(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
-        local += await _count(handle, EventType.EVENT_TYPE_MARKER_RECORDED)
+        kinds = Counter([event.event_type async for event in handle.fetch_history_events()])
+        regular += kinds[EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED]
+        local += kinds[EventType.EVENT_TYPE_MARKER_RECORDED]
     return Weight(events, size, Steps(regular, local))
-
-
-async def _count(handle: WorkflowHandle[object, object], kind: "EventType.ValueType") -> int:
-    return sum([1 async for event in handle.fetch_history_events() if event.event_type == kind])

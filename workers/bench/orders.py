@@ -27,6 +27,7 @@ from workers.bench.cpu import cpu_seconds
 from workers.bench.floor import Steps, bare_run, bare_update
 from workers.bench.history import Parts, Weight, weigh
 from workers.pollers import unserved
+from workers.stack import WORKER, kind_of
 from workers.state import Running
 from workers.temporal import connect_to
 from workflows.queues import Kind
@@ -252,7 +253,7 @@ class OrdersRun:
         return OrdersBench(
             orders=self._orders,
             concurrency=self._concurrency,
-            workers=sum(name.startswith("worker") for name in self._running.processes),
+            workers=sum(kind_of(name) == WORKER for name in self._running.processes),
             confirmed_per_second=round(books.confirmed / confirming, 2),
             delivered_per_second=round(delivered, 2),
             floor_per_second=round(floor, 2),
