@@ -96,7 +96,7 @@ class IncomingBody(Wire):
 
 
 class Level(Wire):
-    """The buckets of one place."""
+    """The buckets of one place. `incoming` holds `in_transit`; `damaged` is beside `on_hand`."""
 
     location: str
     on_hand: int
@@ -104,7 +104,10 @@ class Level(Wire):
     allocated: int
     safety_stock: int
     incoming: int
+    in_transit: int
+    requested: int
     damaged: int
+    backordered: int
     available: int
 
 

@@ -16,7 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from oms.errors import KeyReused
 
-BUCKETS = ("on_hand", "reserved", "allocated", "incoming", "damaged", "backordered")
+BUCKETS = (
+    "on_hand",
+    "reserved",
+    "allocated",
+    "incoming",
+    "in_transit",
+    "requested",
+    "damaged",
+    "backordered",
+)
+"""What moves. `in_transit` is the part of `incoming` that is on the road in a transfer;
+`requested` was asked of another place, which has not sent it yet.
+"""
 
 Place = tuple[str, str]
 """A (sku, location)."""
@@ -32,6 +44,8 @@ class StockChange:
     reserved: int = 0
     allocated: int = 0
     incoming: int = 0
+    in_transit: int = 0
+    requested: int = 0
     damaged: int = 0
     backordered: int = 0
 
@@ -193,9 +207,11 @@ WITH wanted AS (
   SELECT * FROM unnest(
     CAST(:sku AS text[]), CAST(:location AS text[]), CAST(:on_hand AS bigint[]),
     CAST(:reserved AS bigint[]), CAST(:allocated AS bigint[]), CAST(:incoming AS bigint[]),
+    CAST(:in_transit AS bigint[]), CAST(:requested AS bigint[]),
     CAST(:damaged AS bigint[]), CAST(:backordered AS bigint[]),
     CAST(:units AS bigint[]), CAST(:room AS bigint[])
-  ) AS w(sku, location, on_hand, reserved, allocated, incoming, damaged, backordered, units, room)
+  ) AS w(sku, location, on_hand, reserved, allocated, incoming, in_transit, requested, damaged,
+    backordered, units, room)
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
 ), seen AS (
@@ -222,7 +238,8 @@ WITH wanted AS (
   SELECT :at, w.sku, w.location, d.bucket, d.delta, :cause, :key
   FROM wanted w CROSS JOIN LATERAL (VALUES
     ('on_hand', w.on_hand), ('reserved', w.reserved), ('allocated', w.allocated),
-    ('incoming', w.incoming), ('damaged', w.damaged), ('backordered', w.backordered)
+    ('incoming', w.incoming), ('in_transit', w.in_transit), ('requested', w.requested),
+    ('damaged', w.damaged), ('backordered', w.backordered)
   ) AS d(bucket, delta)
   WHERE d.delta <> 0 AND (SELECT yes FROM go) AND (SELECT count(*) FROM short) = 0
   ORDER BY w.sku, w.location, d.bucket
@@ -231,6 +248,7 @@ WITH wanted AS (
 ), changed AS (
   UPDATE stock_levels s SET on_hand = s.on_hand + w.on_hand, reserved = s.reserved + w.reserved,
     allocated = s.allocated + w.allocated, incoming = s.incoming + w.incoming,
+    in_transit = s.in_transit + w.in_transit, requested = s.requested + w.requested,
     damaged = s.damaged + w.damaged, backordered = s.backordered + w.backordered
   FROM wanted w
   WHERE s.sku = w.sku AND s.location = w.location

@@ -21,7 +21,10 @@ class Level(NamedTuple):
     allocated: int
     safety_stock: int
     incoming: int
+    in_transit: int
+    requested: int
     damaged: int
+    backordered: int
     available: int
 
 
@@ -70,7 +73,8 @@ async def stock_of(tx: AsyncConnection, sku: str) -> list[Level]:
     """All places that have or had the SKU, by location."""
     found = await tx.execute(
         text(
-            "SELECT location, on_hand, reserved, allocated, safety_stock, incoming, damaged,"
+            "SELECT location, on_hand, reserved, allocated, safety_stock, incoming, in_transit,"
+            " requested, damaged, backordered,"
             " greatest(0, on_hand - reserved - allocated - safety_stock) AS available"
             " FROM stock_levels WHERE sku = :sku ORDER BY location"
         ),

@@ -152,6 +152,8 @@ class StockLevelRow(SQLModel, table=True):
     """Units of one SKU at one place. `available = on_hand - reserved - allocated - safety_stock`.
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
+    `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
+    part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
     `backordered`: units promised beyond stock, against `backorder_limit`. `policy_version` counts
     how often safety stock and backorder limit were set, 0 for never.
     """
@@ -163,6 +165,8 @@ class StockLevelRow(SQLModel, table=True):
         CheckConstraint("allocated >= 0", name="allocated_not_negative"),
         CheckConstraint("safety_stock >= 0", name="safety_stock_not_negative"),
         CheckConstraint("incoming >= 0", name="incoming_not_negative"),
+        CheckConstraint("in_transit >= 0", name="in_transit_not_negative"),
+        CheckConstraint("requested >= 0", name="requested_not_negative"),
         CheckConstraint("damaged >= 0", name="damaged_not_negative"),
         CheckConstraint("backordered >= 0", name="backordered_not_negative"),
     )
@@ -175,6 +179,8 @@ class StockLevelRow(SQLModel, table=True):
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
     )
     incoming: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    in_transit: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    requested: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     damaged: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     backordered: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
@@ -188,7 +194,7 @@ class StockLevelRow(SQLModel, table=True):
 
 
 class StockMovementRow(SQLModel, table=True):
-    """One change of one bucket: `on_hand, reserved, allocated, incoming, damaged, backordered`.
+    """One change of one of the buckets of `adapters.db.stock`.
 
     `key` names the business effect, e.g. `{number}:reserve:1`; the same key never moves a bucket
     of a (sku, location) twice.

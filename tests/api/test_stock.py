@@ -32,7 +32,10 @@ async def test_counts_and_corrections_are_answered_with_their_movements(api: Api
                 "allocated": 0,
                 "safety_stock": 0,
                 "incoming": 0,
+                "in_transit": 0,
+                "requested": 0,
                 "damaged": 0,
+                "backordered": 0,
                 "available": 10,
             }
         ],
