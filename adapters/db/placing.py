@@ -14,7 +14,7 @@ from adapters.db.allocations import (
     insert_reservations,
 )
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
-from adapters.db.sourcing import places_for, room_for
+from adapters.db.sourcing import Wanted, places_for, room_for
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
@@ -184,7 +184,7 @@ async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None
     ]
     for _ in range(RACES):
         around = await places_for(unit.tx, order, [demand.sku for demand in demands])
-        picks, late, missing = await _choose(unit, demands, around, solver)
+        picks, late, missing = await choose(unit.tx, order, demands, around, solver)
         if missing:
             await refuse_for_stock(unit, missing)
             return
@@ -218,17 +218,23 @@ async def _hold(
     return True
 
 
-async def _choose(
-    unit: OrderUnit, demands: Sequence[Demand], around: Sequence[Candidate], solver: Solver
+async def choose(
+    tx: AsyncConnection,
+    order: Wanted,
+    demands: Sequence[Demand],
+    around: Sequence[Candidate],
+    solver: Solver,
 ) -> tuple[tuple[Pick, ...], list[Pick], tuple[Missing, ...]]:
-    """What to hold, what to backorder, and what is missing after both."""
-    order = unit.order
+    """What to hold, what to backorder, and what is missing after both.
+
+    An order is placed by it, and a basket that only asks is answered by it.
+    """
     found = solver.plan_what_is_there(demands, around, allow_split=order.allow_split)
     if not found.left:
         return found.plan.picks, [], ()
     if not order.allow_backorder:
         return (), [], found.left
-    room = await room_for(unit.tx, order, [missing.sku for missing in found.left])
+    room = await room_for(tx, order, [missing.sku for missing in found.left])
     only = None if order.allow_split else _one_place(found, room)
     late, still_missing = _place_backorders(found.left, room, only)
     return found.plan.picks, late, still_missing

@@ -1,15 +1,54 @@
 """What an order may be served from, asked in the order's own terms."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.availability import backorder_room, candidates
-from oms.orders import Order
 from oms.sourcing import Candidate
 
 
-async def places_for(tx: AsyncConnection, order: Order, skus: Iterable[str]) -> list[Candidate]:
+class Wanted(Protocol):
+    """What decides where goods may come from: of an order, or of a basket that only asks."""
+
+    @property
+    def channel(self) -> str:
+        """Who sells."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """How the goods get to the customer."""
+        ...
+
+    @property
+    def pickup_location(self) -> str | None:
+        """The store the customer comes to, if so."""
+        ...
+
+    @property
+    def latitude(self) -> float | None:
+        """Where the goods go, in degrees north."""
+        ...
+
+    @property
+    def longitude(self) -> float | None:
+        """Where the goods go, in degrees east."""
+        ...
+
+    @property
+    def allow_split(self) -> bool:
+        """Whether several places may serve."""
+        ...
+
+    @property
+    def allow_backorder(self) -> bool:
+        """Whether units may be promised that are not there yet."""
+        ...
+
+
+async def places_for(tx: AsyncConnection, order: Wanted, skus: Iterable[str]) -> list[Candidate]:
     """Places that may serve this order and have some of the SKUs available."""
     return await candidates(
         tx,
@@ -23,7 +62,7 @@ async def places_for(tx: AsyncConnection, order: Order, skus: Iterable[str]) -> 
 
 
 async def room_for(
-    tx: AsyncConnection, order: Order, skus: Iterable[str]
+    tx: AsyncConnection, order: Wanted, skus: Iterable[str]
 ) -> dict[tuple[str, str], int]:
     """Units of each (sku, location) that may still be backordered for this order."""
     places = await backorder_room(
