@@ -34,6 +34,12 @@ def _texts() -> Any:
     return Column(ARRAY(TEXT), nullable=False, server_default=text("'{}'"))
 
 
+def _transaction() -> Any:
+    """The number of the transaction that writes the row, as PostgreSQL counts them for good."""
+    current = text("pg_current_xact_id()::text::bigint")
+    return Column(BIGINT, nullable=False, server_default=current)
+
+
 def _order(*, primary_key: bool = False, nullable: bool = False, index: bool = False) -> Any:
     return Column(
         TEXT,
@@ -197,13 +203,16 @@ class StockMovementRow(SQLModel, table=True):
     """One change of one of the buckets of `adapters.db.stock`.
 
     `key` names the business effect, e.g. `{number}:reserve:1`; the same key never moves a bucket
-    of a (sku, location) twice.
+    of a (sku, location) twice. `xid` is the transaction that wrote it: ids are drawn before their
+    transactions commit, so only (xid, id) below the oldest open transaction can be read in order
+    without missing one that commits late.
     """
 
     __tablename__ = "stock_movements"
     __table_args__ = (
         UniqueConstraint("key", "sku", "location", "bucket", name="movement_once"),
         Index("movements_by_sku", "sku", "id"),
+        Index("movements_by_transaction", "xid", "id"),
         CheckConstraint("delta <> 0", name="movement_moves"),
     )
     id: int | None = Field(
@@ -216,6 +225,34 @@ class StockMovementRow(SQLModel, table=True):
     delta: int = Field(sa_column=Column(BIGINT, nullable=False))
     cause: str
     key: str
+    xid: int | None = Field(default=None, sa_column=_transaction())
+
+
+class StockEventRow(SQLModel, table=True):
+    """What is told of stock that belongs to no order: the outbox of later webhooks.
+
+    `kind`, e.g. `stock.out`. `sku` or `location` is null where it is about a whole place or a whole
+    article. Ids come from the sequence of `stock_movements`, so that (xid, id) puts movements and
+    events in one order. No personal data.
+    """
+
+    __tablename__ = "stock_events"
+    __table_args__ = (Index("stock_events_by_transaction", "xid", "id"),)
+    id: int | None = Field(
+        default=None,
+        sa_column=Column(
+            BIGINT,
+            primary_key=True,
+            autoincrement=False,
+            server_default=text("nextval('stock_movements_id_seq')"),
+        ),
+    )
+    at: datetime = Field(sa_column=_when(nullable=False))
+    kind: str
+    sku: str | None = None
+    location: str | None = None
+    data: dict[str, Any] = Field(sa_column=_json())
+    xid: int | None = Field(default=None, sa_column=_transaction())
 
 
 class IncomingRow(SQLModel, table=True):
