@@ -163,14 +163,15 @@ def odd_values(value: Any, pointer: str) -> Iterator[Flaw]:
 def pointer_to(loc: Sequence[int | str], document: Any) -> str:
     """Write Pydantic's location as a JSON pointer into what was sent.
 
-    A location also names the kinds that were chosen on the way; these are no part of the body.
+    A location also names the kinds that were chosen on the way, and says `[key]` behind a name that
+    is wrong itself; these are no part of the body.
     """
     pointer, here = "", document
     for i, part in enumerate(loc):
         inside = isinstance(here, dict) and part in here
         if inside or (isinstance(here, list) and isinstance(part, int)):
             here = here[part]
-        elif i < len(loc) - 1:
+        elif i < len(loc) - 1 or part == "[key]":
             continue
         pointer += f"/{_escaped(str(part))}"
     return pointer

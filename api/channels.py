@@ -1,25 +1,36 @@
-"""Channels: where orders come from."""
+"""Channels: where orders come from, and which stock counts for them."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
+from pydantic import AfterValidator, Field
 
 from adapters.db import master
 from api.answers import IfMatch
 from api.auth import Database, Operator
 from api.body import JsonBody
 from api.ids import PathId
+from api.locations import Kind, no_repeats
 from api.writing import put_resource, read_resource
-from oms.fields import Wire, Words
+from oms.fields import MAX_QUANTITY, Wire, Words
 
 router = APIRouter(prefix="/v1/channels", tags=["Master data"])
 
+Kinds = Annotated[list[Kind], Field(min_length=1), AfterValidator(no_repeats)]
+Buffer = Annotated[int, Field(ge=0, le=MAX_QUANTITY)]
+
 
 class ChannelBody(Wire):
-    """A channel as it is written."""
+    """A channel as it is written.
+
+    Only stock at locations of these `location_kinds` counts for it; null for all. `buffers`: units
+    of every article that it leaves at each location of a kind, beside the place's safety stock.
+    """
 
     name: Words
     active: bool = True
+    location_kinds: Kinds | None = None
+    buffers: dict[Kind, Buffer] = Field({})
 
 
 class Channel(ChannelBody):

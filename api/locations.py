@@ -46,7 +46,8 @@ def _known_zone(name: str) -> str:
     return name
 
 
-def _no_repeats(items: list[str]) -> list[str]:
+def no_repeats(items: list[Any]) -> list[Any]:
+    """Refuse a list that holds a value twice."""
     if len(set(items)) != len(items):
         raise PydanticCustomError("repeated", "each value once")
     return items
@@ -60,11 +61,11 @@ def _in_order(hours: list[str]) -> list[str]:
 
 TimeZone = Annotated[Words, AfterValidator(_known_zone)]
 Hours = Annotated[list[Closing], Field(min_length=2, max_length=2), AfterValidator(_in_order)]
-Some = Annotated[list[Id], Field(max_length=100), AfterValidator(_no_repeats)]
+Some = Annotated[list[Id], Field(max_length=100), AfterValidator(no_repeats)]
 Channels = Annotated[
     list[Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9._-]{1,64})$")]],
     Field(max_length=1000),
-    AfterValidator(_no_repeats),
+    AfterValidator(no_repeats),
 ]
 
 
@@ -79,7 +80,7 @@ class LocationBody(Wire):
     time_zone: TimeZone = "UTC"
     cutoff: Clock | None = None
     opening_hours: dict[Weekday, Hours] | None = None
-    serves: Annotated[list[Method], AfterValidator(_no_repeats)] | None = None
+    serves: Annotated[list[Method], AfterValidator(no_repeats)] | None = None
     channels: Channels = Field(["*"])
     groups: Some = Field([])
     daily_capacity: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None

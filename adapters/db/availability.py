@@ -15,45 +15,50 @@ from oms.sourcing import Candidate, distance_km
 METHODS = ("home", "store_pickup")
 """The delivery methods that can be ordered today."""
 
-# Which places may serve: the one definition, shared by all the questions below.
-_SERVES = """
-  l.active AND l.serves && CAST(:methods AS text[])
-  AND (CAST(:channel AS text) IS NULL OR l.channels && ARRAY['*', CAST(:channel AS text)])
-  AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
-"""
-_AVAILABLE = "greatest(0, s.on_hand - s.reserved - s.allocated - s.safety_stock)"
+# What counts for a channel is said here, once, for what is shown and for what is sold: join levels
+# `s` with these places as `l`, and take `AVAILABLE` and `ROOM` of them. Parameters: `:channel`, or
+# null for all of them; `:methods`, any of which a place must serve; `:only`, one location or null.
+PLACES = """(
+  SELECT l.*, coalesce(CAST(c.buffers ->> l.kind AS bigint), 0) AS buffer
+  FROM locations l LEFT JOIN channels c ON c.id = CAST(:channel AS text)
+  WHERE l.active AND l.serves && CAST(:methods AS text[])
+    AND (CAST(:channel AS text) IS NULL OR l.channels && ARRAY['*', CAST(:channel AS text)])
+    AND (c.location_kinds IS NULL OR l.kind = ANY(c.location_kinds))
+    AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
+)"""
+AVAILABLE = "greatest(0, s.on_hand - s.reserved - s.allocated - s.safety_stock - l.buffer)"
+ROOM = "greatest(0, s.backorder_limit - s.backordered)"
 
 _CANDIDATES = text(
     f"""
-SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {_AVAILABLE}) AS available
-FROM stock_levels s JOIN locations l ON l.id = s.location
-WHERE s.sku = ANY(CAST(:skus AS text[])) AND {_AVAILABLE} > 0 AND {_SERVES}
-GROUP BY l.id ORDER BY l.id
+SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {AVAILABLE}) AS available
+FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) AND {AVAILABLE} > 0
+GROUP BY l.id, l.latitude, l.longitude ORDER BY l.id
 """
 )
 
 _ROOM = text(
     f"""
-SELECT l.id, l.latitude, l.longitude,
-  jsonb_object_agg(s.sku, s.backorder_limit - s.backordered) AS available
-FROM stock_levels s JOIN locations l ON l.id = s.location
-WHERE s.sku = ANY(CAST(:skus AS text[])) AND s.backorder_limit > s.backordered AND {_SERVES}
-GROUP BY l.id ORDER BY l.id
+SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {ROOM}) AS available
+FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) AND {ROOM} > 0
+GROUP BY l.id, l.latitude, l.longitude ORDER BY l.id
 """
 )
 
 _AVAILABILITY = text(
     f"""
-SELECT coalesce(sum({_AVAILABLE}), 0)::bigint AS available
-FROM stock_levels s JOIN locations l ON l.id = s.location WHERE s.sku = :sku AND {_SERVES}
+SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available
+FROM stock_levels s JOIN {PLACES} l ON l.id = s.location WHERE s.sku = :sku
 """
 )
 
 _INCOMING = text(
     f"""
 SELECT sum(i.quantity)::bigint AS quantity, i.expected_at
-FROM incoming i JOIN locations l ON l.id = i.location
-WHERE i.sku = :sku AND i.expected_at >= :now AND {_SERVES}
+FROM incoming i JOIN {PLACES} l ON l.id = i.location
+WHERE i.sku = :sku AND i.expected_at >= :now
 GROUP BY i.expected_at ORDER BY i.expected_at
 """
 )
@@ -117,7 +122,7 @@ async def availability(
     channel: str | None = None,
     now: datetime,
 ) -> Availability:
-    """Add up what the places that serve the channel hold, by any method that can be ordered.
+    """Add up what counts for the channel, by any method that can be ordered.
 
     Without a channel: all active places. `in_stock`: at least `quantity` units. Incoming units
     whose date has passed are not promised any more.

@@ -54,12 +54,20 @@ def _order(*, primary_key: bool = False, nullable: bool = False, index: bool = F
 
 
 class ChannelRow(SQLModel, table=True):
-    """Where orders come from."""
+    """Where orders come from, and which stock counts for it.
+
+    `location_kinds`: only locations of these kinds count; null for all. `buffers`: units of every
+    article that this channel leaves at each location of a kind, beside the safety stock.
+    """
 
     __tablename__ = "channels"
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
     name: str
     active: bool = True
+    location_kinds: list[str] | None = Field(default=None, sa_column=Column(ARRAY(TEXT)))
+    buffers: dict[str, int] = Field(
+        sa_column=Column(JSONB, nullable=False, server_default=text("'{}'"))
+    )
     version: int = 1
 
 

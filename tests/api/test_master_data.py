@@ -89,7 +89,43 @@ async def test_a_channel_is_made_and_changed(api: Api) -> None:
     changed = await api.operator.put("/v1/channels/web-fr", json={"name": "Web", "active": False})
 
     assert (made.status_code, changed.status_code) == (201, 200)
-    assert changed.json() == {"id": "web-fr", "name": "Web", "active": False, "version": 2}
+    assert changed.json() == {
+        "id": "web-fr",
+        "name": "Web",
+        "active": False,
+        "location_kinds": None,
+        "buffers": {},
+        "version": 2,
+    }
+
+
+async def test_a_channel_says_which_places_count_for_it_and_what_it_leaves_there(api: Api) -> None:
+    rules = {"location_kinds": ["store", "warehouse"], "buffers": {"store": 1}}
+
+    made = await api.operator.put("/v1/channels/market", json={"name": "Market", **rules})
+
+    assert made.json().items() >= rules.items()
+    assert (await api.operator.get("/v1/channels/market")).json() == made.json()
+
+
+@pytest.mark.parametrize(
+    ("rules", "pointer"),
+    [
+        ({"location_kinds": ["kiosk"]}, "/location_kinds/0"),
+        ({"location_kinds": []}, "/location_kinds"),
+        ({"location_kinds": ["store", "store"]}, "/location_kinds"),
+        ({"buffers": {"kiosk": 1}}, "/buffers/kiosk"),
+        ({"buffers": {"store": -1}}, "/buffers/store"),
+        ({"buffers": {"store": 1.0}}, "/buffers/store"),
+    ],
+)
+async def test_a_flawed_rule_of_a_channel_is_refused_by_the_name_of_its_field(
+    api: Api, rules: dict[str, Any], pointer: str
+) -> None:
+    refused = await api.operator.put("/v1/channels/flawed", json={"name": "Market", **rules})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+    assert pointer in [error["pointer"] for error in refused.json()["errors"]]
 
 
 async def test_a_stale_version_changes_nothing(api: Api) -> None:

@@ -1,12 +1,13 @@
 """A database with articles and places in it, and the questions tests ask of its ledger."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.db import master
 from adapters.db.stock import BUCKETS, Short, StockChange, Taken, Want, apply_changes, take
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -30,6 +31,7 @@ class Stockroom:
         self,
         location: str,
         *,
+        kind: str = "store",
         serves: Sequence[str] = ("home",),
         channels: Sequence[str] = ("*",),
         active: bool = True,
@@ -41,12 +43,13 @@ class Stockroom:
                     "INSERT INTO locations (id, name, kind, address, country, time_zone,"
                     " handling_minor, active, version, created_at, serves, channels, latitude,"
                     " longitude)"
-                    " SELECT i, i, 'store', '{}', 'FR', 'UTC', 0, :active, 1, :now,"
+                    " SELECT i, i, :kind, '{}', 'FR', 'UTC', 0, :active, 1, :now,"
                     " CAST(:serves AS text[]), CAST(:channels AS text[]), :lat, :lon"
                     " FROM (VALUES (CAST(:id AS text))) AS v(i)"
                 ),
                 {
                     "id": location,
+                    "kind": kind,
                     "active": active,
                     "now": NOW,
                     "serves": list(serves),
@@ -55,6 +58,17 @@ class Stockroom:
                     "lon": at and at[1],
                 },
             )
+
+    async def has_channel(
+        self,
+        channel: str,
+        *,
+        location_kinds: Sequence[str] | None = None,
+        buffers: Mapping[str, int] | None = None,
+    ) -> None:
+        async with self.db.begin() as tx:
+            values = {"name": channel, "location_kinds": location_kinds, "buffers": buffers or {}}
+            await master.put(tx, master.CHANNELS, channel, values, None)
 
     async def holds(self, sku: str, location: str, on_hand: int) -> None:
         await self.change(
