@@ -33,11 +33,15 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place that may serve. `available` units by SKU; `distance_km` is None where unknown."""
+    """A place that may serve. `available` units by SKU; `distance_km` is None where unknown.
+
+    `buffer`: units of each SKU that the channel leaves there; they are not in `available`.
+    """
 
     location: str
     distance_km: float | None
     available: Mapping[str, int]
+    buffer: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -31,16 +31,16 @@ ROOM = "greatest(0, s.backorder_limit - s.backordered)"
 
 _CANDIDATES = text(
     f"""
-SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {AVAILABLE}) AS available
+SELECT l.id, l.latitude, l.longitude, l.buffer, jsonb_object_agg(s.sku, {AVAILABLE}) AS available
 FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
 WHERE s.sku = ANY(CAST(:skus AS text[])) AND {AVAILABLE} > 0
-GROUP BY l.id, l.latitude, l.longitude ORDER BY l.id
+GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY l.id
 """
 )
 
 _ROOM = text(
     f"""
-SELECT l.id, l.latitude, l.longitude, jsonb_object_agg(s.sku, {ROOM}) AS available
+SELECT l.id, l.latitude, l.longitude, 0 AS buffer, jsonb_object_agg(s.sku, {ROOM}) AS available
 FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
 WHERE s.sku = ANY(CAST(:skus AS text[])) AND {ROOM} > 0
 GROUP BY l.id, l.latitude, l.longitude ORDER BY l.id
@@ -154,4 +154,4 @@ def _candidate(row: Any, latitude: float | None, longitude: float | None) -> Can
         if known and latitude is not None and longitude is not None
         else None
     )
-    return Candidate(row.id, distance, row.available)
+    return Candidate(row.id, distance, row.available, row.buffer)

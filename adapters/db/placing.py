@@ -14,7 +14,7 @@ from adapters.db.allocations import (
     insert_reservations,
 )
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
-from adapters.db.sourcing import Wanted, places_for, room_for
+from adapters.db.sourcing import Wanted, places_for, room_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
@@ -188,20 +188,23 @@ async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None
         if missing:
             await refuse_for_stock(unit, missing)
             return
-        if await _hold(unit, picks, late, policy):
+        if await _hold(unit, wants(picks, around), picks, late, policy):
             return
     raise AssertionError("stock changed faster than it could be planned")
 
 
 async def _hold(
-    unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
+    unit: OrderUnit,
+    stock: Sequence[Want],
+    picks: Sequence[Pick],
+    late: Sequence[Pick],
+    policy: Policy,
 ) -> bool:
     """Write a plan and take its stock, last, so that hot rows are locked for one statement.
 
     False, with nothing written, if others were faster.
     """
-    wants = [Want(sku=p.sku, location=p.location, quantity=p.quantity) for p in picks]
-    wants += [
+    room = [
         Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered") for p in late
     ]
     told = len(unit.told)
@@ -209,7 +212,9 @@ async def _hold(
         await _write_reservations(unit, picks, late, policy)
         await _request_authorisation(unit)
         await unit.flush("reserved")
-        taken = await take(unit.tx, wants, cause="reserve", key=unit.key("reserve"), at=unit.at)
+        taken = await take(
+            unit.tx, [*stock, *room], cause="reserve", key=unit.key("reserve"), at=unit.at
+        )
         if isinstance(taken, Short):
             await attempt.rollback()
             del unit.told[told:]

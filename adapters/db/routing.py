@@ -16,7 +16,7 @@ from adapters.db.allocations import (
 )
 from adapters.db.money import refund_units
 from adapters.db.placing import RACES
-from adapters.db.sourcing import places_for
+from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from oms.numbers import fulfillment_order_id
@@ -235,7 +235,7 @@ async def _move_elsewhere(
         whole = order.allow_split or (not found.left and _moves_as_a_whole(order, allocations))
         picks = found.plan.picks if whole else ()
         freed = _let_go(allocations, picks)
-        if not picks or await _take_over(unit, freed, picks):
+        if not picks or await _take_over(unit, freed, wants(picks, around, "allocated")):
             await _write_moved(unit, freed, picks)
             return freed
     raise AssertionError("stock changed faster than it could be planned")
@@ -254,14 +254,11 @@ def _moves_as_a_whole(order: Order, allocations: Sequence[Allocation]) -> bool:
 
 
 async def _take_over(
-    unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], picks: Sequence[Pick]
+    unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], stock: Sequence[Want]
 ) -> bool:
     taken = await take(
         unit.tx,
-        [
-            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="allocated")
-            for p in picks
-        ],
+        stock,
         also=[StockChange(sku=a.sku, location=a.location, allocated=-units) for a, units in freed],
         cause="source_again",
         key=unit.key("move"),
@@ -383,7 +380,9 @@ async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | Non
         if wanted is not None:
             around = [place for place in around if place.location in wanted]
         picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
-        if not picks or await _fill_backorders(unit, waiting, picks):
+        if not picks or await _fill_backorders(
+            unit, waiting, picks, wants(picks, around, "allocated")
+        ):
             return sum(pick.quantity for pick in picks)
     raise AssertionError("stock changed faster than it could be planned")
 
@@ -398,7 +397,10 @@ def _places_left(order: Order, only: str | None) -> set[str] | None:
 
 
 async def _fill_backorders(
-    unit: OrderUnit, waiting: Sequence[Reservation], picks: Sequence[Pick]
+    unit: OrderUnit,
+    waiting: Sequence[Reservation],
+    picks: Sequence[Pick],
+    stock: Sequence[Want],
 ) -> bool:
     moved: dict[int, int] = defaultdict(int)
     for pick in picks:
@@ -411,10 +413,7 @@ async def _fill_backorders(
     ]
     taken = await take(
         unit.tx,
-        [
-            Want(sku=p.sku, location=p.location, quantity=p.quantity, into="allocated")
-            for p in picks
-        ],
+        stock,
         also=[
             StockChange(sku=by_id[id].sku, location=by_id[id].location, backordered=-units)
             for id, units in parts

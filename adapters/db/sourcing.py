@@ -1,12 +1,13 @@
 """What an order may be served from, asked in the order's own terms."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.availability import backorder_room, candidates
-from oms.sourcing import Candidate
+from adapters.db.stock import Want
+from oms.sourcing import Candidate, Pick
 
 
 class Wanted(Protocol):
@@ -59,6 +60,25 @@ async def places_for(tx: AsyncConnection, order: Wanted, skus: Iterable[str]) ->
         latitude=order.latitude,
         longitude=order.longitude,
     )
+
+
+def wants(
+    picks: Iterable[Pick],
+    around: Iterable[Candidate],
+    into: Literal["reserved", "allocated"] = "reserved",
+) -> list[Want]:
+    """What to take for a plan made of `around`; what the channel leaves at a place stays there."""
+    leave = {place.location: place.buffer for place in around}
+    return [
+        Want(
+            sku=pick.sku,
+            location=pick.location,
+            quantity=pick.quantity,
+            into=into,
+            leave=leave[pick.location],
+        )
+        for pick in picks
+    ]
 
 
 async def room_for(

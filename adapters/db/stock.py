@@ -55,13 +55,14 @@ class Want:
     """Units to take at one place, if they are there.
 
     `into` reserved or allocated asks for available stock; `backordered` asks for room under the
-    place's `backorder_limit`.
+    place's `backorder_limit`. `leave`: available units that must stay there.
     """
 
     sku: str
     location: str
     quantity: int
     into: Literal["reserved", "allocated", "backordered"] = "reserved"
+    leave: int = 0
 
 
 class ShortRow(NamedTuple):
@@ -95,6 +96,7 @@ class _Total:
         self.deltas = dict.fromkeys(BUCKETS, 0)
         self.units = 0
         self.room = 0
+        self.leave = 0
 
 
 _Totals = dict[Place, _Total]
@@ -182,6 +184,7 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
             total.room += want.quantity
         else:
             total.units += want.quantity
+            total.leave = max(total.leave, want.leave)
     for change in also:
         total = totals.setdefault((change.sku, change.location), _Total())
         for bucket in BUCKETS:
@@ -195,7 +198,7 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
 
 # What a place has for those who ask: its level as it will be, less what is wanted of it.
 _AVAILABLE = """greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved
-    - s.allocated - w.allocated - s.safety_stock + w.units)"""
+    - s.allocated - w.allocated - s.safety_stock - w.leave + w.units)"""
 _ROOM = "greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room)"
 
 # `seen` is read without a lock: what is short already queues for none. `level` is what is really
@@ -209,9 +212,9 @@ WITH wanted AS (
     CAST(:reserved AS bigint[]), CAST(:allocated AS bigint[]), CAST(:incoming AS bigint[]),
     CAST(:in_transit AS bigint[]), CAST(:requested AS bigint[]),
     CAST(:damaged AS bigint[]), CAST(:backordered AS bigint[]),
-    CAST(:units AS bigint[]), CAST(:room AS bigint[])
+    CAST(:units AS bigint[]), CAST(:room AS bigint[]), CAST(:leave AS bigint[])
   ) AS w(sku, location, on_hand, reserved, allocated, incoming, in_transit, requested, damaged,
-    backordered, units, room)
+    backordered, units, room, leave)
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
 ), seen AS (
@@ -275,6 +278,7 @@ async def _move(
         "location": [location for _, location in totals],
         "units": [total.units for total in rows],
         "room": [total.room for total in rows],
+        "leave": [total.leave for total in rows],
         "moves": _moves(totals),
         "cause": cause,
         "key": key,

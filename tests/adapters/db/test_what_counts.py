@@ -1,4 +1,5 @@
 from adapters.db.availability import availability, backorder_room, candidates
+from adapters.db.stock import Short, ShortRow, Taken, Want
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
@@ -42,3 +43,17 @@ async def test_only_the_kinds_of_places_that_a_channel_names_count_for_it(
     assert await could_have(stockroom, "market") == ({"reseller": 3, "supplier": 3}, 6)
     assert [place.location for place in room] == ["reseller", "supplier"]
     assert await could_have(stockroom, "web") == (dict.fromkeys(sorted(kinds), 3), 15)
+
+
+async def test_what_must_stay_stays_even_if_others_were_faster(stockroom: Stockroom) -> None:
+    await stockroom.holds("LAMP", "paris", 4)
+    await stockroom.keeps("LAMP", "paris", safety_stock=1)
+
+    two = Want(sku="LAMP", location="paris", quantity=2, leave=1)
+    first = await stockroom.take("first", two)
+    second = await stockroom.take("second", two)
+    anybody = await stockroom.take("third", Want(sku="LAMP", location="paris", quantity=1))
+
+    assert first == Taken()
+    assert second == Short((ShortRow("LAMP", "paris", 2, 0),))
+    assert anybody == Taken()
