@@ -25,6 +25,7 @@ from api import (
     routing,
     shipments,
     stock,
+    stock_changes,
 )
 from api.auth import KnownKeys
 from api.counting import Counting
@@ -46,6 +47,7 @@ ROUTERS = (
     products.router,
     locations.router,
     channels.router,
+    stock_changes.router,
     stock.router,
     routing.router,
     health.router,

@@ -54,6 +54,14 @@ FROM stock_levels s JOIN {PLACES} l ON l.id = s.location WHERE s.sku = :sku
 """
 )
 
+_AVAILABLE_BY_SKU = text(
+    f"""
+SELECT s.sku, sum({AVAILABLE})::bigint AS available
+FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) GROUP BY s.sku
+"""
+)
+
 _INCOMING = text(
     f"""
 SELECT sum(i.quantity)::bigint AS quantity, i.expected_at
@@ -133,6 +141,16 @@ async def availability(
     incoming = await tx.execute(_INCOMING, who | {"now": now})
     expected = tuple(Expected(row.quantity, row.expected_at) for row in incoming)
     return Availability(sku, available, available >= quantity, expected)
+
+
+async def available_by_sku(
+    tx: AsyncConnection, *, skus: Iterable[str], channel: str | None
+) -> dict[str, int]:
+    """What a channel could have of each SKU now, as `availability` says it; 0 where nothing is."""
+    asked = sorted(set(skus))
+    who = {"skus": asked, "channel": channel, "methods": list(METHODS), "only": None}
+    found = await tx.execute(_AVAILABLE_BY_SKU, who)
+    return dict.fromkeys(asked, 0) | {row.sku: row.available for row in found}
 
 
 def _who(

@@ -12,12 +12,19 @@ from sqlalchemy import RowMapping, Table, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.stock_events import tell_rules_changed
 from adapters.db.tables import ChannelRow, LocationRow, ProductRow, RuleSetRow
 
 CHANNELS: Table = ChannelRow.__table__  # type: ignore[attr-defined] # SQLModel adds it
 PRODUCTS: Table = ProductRow.__table__  # type: ignore[attr-defined] # the same
 LOCATIONS: Table = LocationRow.__table__  # type: ignore[attr-defined] # the same
 RULE_SETS: Table = RuleSetRow.__table__  # type: ignore[attr-defined] # the same
+
+_STOCK_RULES = {
+    LOCATIONS.name: ("location", ("active", "kind", "channels", "serves")),
+    CHANNELS.name: ("channel", ("location_kinds", "buffers")),
+}
+"""What decides which stock counts for whom, and what is told of it when it changes."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,12 @@ async def put(
 ) -> Put | Changed:
     """Write a channel, article or location whole, making it where there is none."""
     (key,) = table.primary_key.columns
-    version = await tx.scalar(select(table.c.version).where(key == id).with_for_update())
-    if if_version not in (None, version):
+    kind, rules = _STOCK_RULES.get(table.name, ("", ()))
+    known = (
+        select(*(table.c[name] for name in ("version", *rules))).where(key == id).with_for_update()
+    )
+    before = (await tx.execute(known)).mappings().one_or_none()
+    if if_version not in (None, before and before["version"]):
         return Changed()
     statement = insert(table).values({key.name: id, "version": 1, **values})
     row = (
@@ -54,6 +65,8 @@ async def put(
         .mappings()
         .one()
     )
+    if before is not None and any(before[rule] != row[rule] for rule in rules):
+        await tell_rules_changed(tx, **{kind: id})
     return Put(row, row["created"])
 
 

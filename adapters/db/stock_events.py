@@ -12,6 +12,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+RULES_CHANGED = "stock.rules_changed"
+"""What may be had of an article, or of all that a place or a channel has, changed without a
+movement."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockEvent:
@@ -42,6 +46,33 @@ async def tell(tx: AsyncConnection, events: Iterable[StockEvent]) -> None:
     ]
     if told:
         await tx.execute(_TELL, {"events": json.dumps(told)})
+
+
+async def tell_rules_changed(
+    tx: AsyncConnection,
+    *,
+    sku: str | None = None,
+    location: str | None = None,
+    channel: str | None = None,
+) -> None:
+    """Let those who follow the stock look again: a rule changed, in the caller's transaction.
+
+    Name the article and the place; or the place, for everything it holds; or the channel, for
+    everything it sells.
+    """
+    assert sku or location or channel
+    await tx.execute(
+        text(
+            "INSERT INTO stock_events (at, kind, sku, location, data) VALUES (now(), :kind, :sku,"
+            " :location, CAST(:data AS jsonb))"
+        ),
+        {
+            "kind": RULES_CHANGED,
+            "sku": sku,
+            "location": location,
+            "data": json.dumps({"channel": channel} if channel else {}),
+        },
+    )
 
 
 _TELL = text(

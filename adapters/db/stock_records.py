@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.adjustments import Movement
 from adapters.db.stock import StockChange, apply_changes
+from adapters.db.stock_events import tell_rules_changed
 
 
 class Level(NamedTuple):
@@ -137,6 +138,7 @@ async def set_policy(
     row = found.one_or_none()
     if row is None:
         return VersionConflict(await _policy_version(tx, sku, location))
+    await tell_rules_changed(tx, sku=sku, location=location)
     return Policy(*row)
 
 
