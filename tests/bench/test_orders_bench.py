@@ -19,7 +19,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROMISED = {
     "confirmed_per_second", "delivered_per_second", "floor_per_second", "post_p50_ms",
     "post_p99_ms", "floor_post_p50_ms", "events_per_order", "history_bytes_per_order",
-    "cpu_seconds_per_order",
+    "cpu_seconds_per_order", "floor_cpu_seconds_per_order", "cpu_of_floor",
 }  # fmt: skip
 
 
@@ -58,23 +58,36 @@ def test_processor_time_is_added_up_by_kind_of_process() -> None:
     assert used["worker"] > 1.5 * used["api"] > 0
 
 
-async def test_a_burst_is_measured_on_the_stack_that_runs(
-    whole_stack: Stack, tmp_path: Path
-) -> None:
-    written = tmp_path / "figures.json"
+async def oms_bench_orders(stack: Stack, *options: str) -> tuple[int | None, str]:
     bench = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "workers.cli", "bench", "orders"),
-        *("--orders", "3", "--concurrency", "2", "--json", str(written)),
-        env={"OMS_HOME": str(whole_stack.home), "PATH": ""},
+        *(sys.executable, "-m", "workers.cli", "bench", "orders", *options),
+        env={"OMS_HOME": str(stack.home), "PATH": ""},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await bench.communicate()
+    return bench.returncode, said.decode()
 
-    assert bench.returncode == 0, said.decode()
+
+async def test_a_burst_is_measured_on_the_stack_that_runs(
+    whole_stack: Stack, tmp_path: Path
+) -> None:
+    written = tmp_path / "figures.json"
+    options = ("--orders", "3", "--concurrency", "2", "--json", str(written))
+    code, said = await oms_bench_orders(whole_stack, *options)
+
+    assert code == 0, said
     figures = json.loads(written.read_text())
     assert set(figures) >= PROMISED
     assert figures["without_verdict"] == 0
     assert figures["regular_activities_per_order"] == 4, "authorise, offer, label, capture"
     assert figures["events_per_order"] <= 140
     assert all(figures[name] > 0 for name in PROMISED)
+    assert figures["asleep"] == figures["fill_seconds"] == 0
+
+
+async def test_nothing_is_put_to_sleep_in_a_stack_that_stays(whole_stack: Stack) -> None:
+    code, said = await oms_bench_orders(whole_stack, "--asleep", "10")
+
+    assert code == 2
+    assert "--asleep" in said

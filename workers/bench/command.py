@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.api_client import ApiClient
+from workers.bench.asleep import NotAsleep
 from workers.bench.orders import OrdersBench, OrdersRun
 from workers.demo.board import loading
 from workers.demo.command import OnServer
@@ -50,6 +51,9 @@ def orders(
     count: Annotated[int, typer.Option("--orders", min=1, help="How many to place.")] = 200,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in the air at once.")] = 20,
     lines: Annotated[int, typer.Option(min=1, max=500, help="Lines of each order.")] = 1,
+    asleep: Annotated[
+        int, typer.Option(min=0, help="Open orders asleep beside them; needs a stack of its own.")
+    ] = 0,
     server: OnServer = None,
     workers: Workers = None,
     json_path: JsonPath = None,
@@ -58,10 +62,16 @@ def orders(
 
     Uses the stack that runs; or starts one in a folder of its own, and throws it away.
     """
+    if asleep and read_running(settings().home):
+        raise typer.BadParameter(
+            "orders asleep are in no provider's books: stop the stack that runs here,"
+            " and the benchmark starts one to throw away",
+            param_hint="--asleep",
+        )
     console = Console()
     try:
-        found = asyncio.run(_orders(console, count, concurrency, lines, (server, workers)))
-    except (ToolMissing, ChildFailed) as failed:
+        found = asyncio.run(_orders(console, count, concurrency, lines, asleep, (server, workers)))
+    except (ToolMissing, ChildFailed, NotAsleep) as failed:
         console.print(str(failed), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from failed
     console.print(_table(found))
@@ -70,11 +80,34 @@ def orders(
     raise typer.Exit(1 if found.without_verdict else 0)
 
 
+@app.command()
+def plot(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="What `--json` wrote.")
+    ],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The picture; .svg or .png.")] = Path(
+        "docs/images/performance.svg"
+    ),
+) -> None:
+    """Draw how cost grows, from the figures of several runs of `oms bench orders`.
+
+    By worker processes, by orders asleep and by lines: of each the runs that differ in it alone.
+    """
+    try:
+        from workers.bench import plot as plotting  # noqa: PLC0415  (the extra `plots`)
+    except ModuleNotFoundError as missing:
+        Console().print(f"{missing.name} is missing: `make dev` brings it", style="red")
+        raise typer.Exit(1) from missing
+    plotting.draw(plotting.read(files), out)
+    Console().print(f"wrote {out}", markup=False, highlight=False)
+
+
 async def _orders(
     console: Console,
     count: int,
     concurrency: int,
     lines: int,
+    asleep: int,
     on: tuple[Server | None, int | None],
 ) -> OrdersBench:
     def notice(line: str) -> None:
@@ -93,7 +126,8 @@ async def _orders(
                 orders=count,
                 concurrency=concurrency,
                 lines=lines,
-                told=lambda what, done: report(what, done, count),
+                asleep=asleep,
+                told=report,
             )
             return await run.measure()
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import psutil
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,12 +24,14 @@ from temporalio.client import Client
 
 from adapters.db.engine import connect as connect_database
 from workers.api_client import ApiClient
+from workers.bench.asleep import fall_asleep
 from workers.bench.cpu import cpu_seconds
 from workers.bench.floor import Steps, bare_run, bare_update
 from workers.bench.history import Parts, Weight, weigh
 from workers.pollers import unserved
+from workers.settings import settings
 from workers.stack import WORKER, kind_of
-from workers.state import Running
+from workers.state import Process, Running
 from workers.temporal import connect_to
 from workflows.queues import Kind
 
@@ -40,8 +43,8 @@ WEIGHED = 25
 LOOK_EVERY_SECONDS = 0.5
 GIVE_UP_SECONDS = 600
 
-Told = Callable[[str, int], None]
-"""Told what is being counted, and how far it is."""
+Told = Callable[[str, int, int], None]
+"""Told what is being counted, how far it is, and how far it will go."""
 
 
 class OrdersBench(BaseModel):
@@ -49,7 +52,10 @@ class OrdersBench(BaseModel):
 
     orders: int
     concurrency: int
+    lines: int
     workers: int
+    asleep: int
+    fill_seconds: float
     confirmed_per_second: float
     delivered_per_second: float
     floor_per_second: float
@@ -65,6 +71,9 @@ class OrdersBench(BaseModel):
     cpu_seconds_per_order: float
     cpu_seconds_per_order_by_process: dict[str, float]
     cpu_seconds_per_confirmation_by_process: dict[str, float]
+    floor_cpu_seconds_per_order: float
+    floor_cpu_seconds_per_order_by_process: dict[str, float]
+    cpu_of_floor: float
     without_verdict: int
 
 
@@ -78,6 +87,14 @@ class Books(NamedTuple):
     last_closed: datetime | None
 
 
+class Floor(NamedTuple):
+    """What the bare runs took: how many a second, each update's seconds, CPU seconds a run."""
+
+    per_second: float
+    posts: Sequence[float]
+    cpu: dict[str, float]
+
+
 class OrdersRun:
     """One measurement on a running stack.
 
@@ -87,6 +104,8 @@ class OrdersRun:
         orders: How many orders to place.
         concurrency: How many requests, and how many bare runs, are in the air at once.
         lines: How many lines each order has; each is one unit of another article.
+        asleep: How many open orders sleep beside them, of one line each. For a stack that is thrown
+            away: the payment provider has never heard of them.
         told: Hears of the progress.
     """
 
@@ -98,30 +117,34 @@ class OrdersRun:
         orders: int,
         concurrency: int,
         lines: int = 1,
-        told: Told = lambda what, done: None,
+        asleep: int = 0,
+        told: Told = lambda what, done, total: None,
     ) -> None:
         self._running, self._api, self._told = running, api, told
         self._orders, self._concurrency, self._lines = orders, concurrency, lines
+        self._asleep = asleep
         self._run = f"bench-{time.time_ns() // 1_000_000:x}"
+        self._references = [f"{self._run}-{index}" for index in range(orders)]
         self._db: AsyncEngine = connect_database(running.database_url, pool_size=5)
 
     async def measure(self) -> OrdersBench:
         """Place the orders, wait for the last to close, then measure the floor."""
         try:
             await self._stock_up()
+            client = await connect_to(self._running.temporal)
+            fill_seconds = await self._fill(client)
             before = cpu_seconds(self._running.processes)
             first = datetime.now().astimezone()
             posts = await self._at_once(self._place, "placed")
             confirmed = cpu_seconds(self._running.processes)
             books = await self._until_closed()
             after = cpu_seconds(self._running.processes)
-            client = await connect_to(self._running.temporal)
             weights = await self._weigh(client)
-            floor, floor_posts = await self._floor(client, weights[0].steps)
+            floor = await self._floor(client, weights[0].steps)
         finally:
             await self._db.dispose()
         cpu = self._an_order(before, after), self._an_order(before, confirmed)
-        return self._figures(first, posts, books, weights, floor, floor_posts, cpu)
+        return self._figures(first, posts, books, weights, floor, cpu, fill_seconds)
 
     def _an_order(self, before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
         return {
@@ -135,39 +158,43 @@ class OrdersRun:
         await self._api.put(f"/v1/locations/{WAREHOUSE}", _WAREHOUSE)
         rows: list[dict[str, Any]] = []
         for index in range(max(SKUS, self._lines)):
-            sku = f"BENCH-{index:04d}"
+            sku = _sku(index)
             await self._api.put(f"/v1/products/{sku}", {"name": f"Benchmark article {index}"})
             rows.append({"sku": sku, "location": WAREHOUSE, "set": 1_000_000, "reason": "count"})
         await self._api.post(
             "/v1/stock/adjustments", {"adjustments": rows}, key=f"{self._run}:stock"
         )
 
-    async def _place(self, index: int) -> None:
-        reference = f"{self._run}-{index}"
-        await self._api.post("/v1/orders", self._order(index, reference), key=reference)
+    async def _fill(self, client: Client) -> float:
+        """Have open orders asleep; gives the seconds it took."""
+        if not self._asleep:
+            return 0.0
+        began = time.monotonic()
+        reference = f"asleep-{self._run}"
+        first = await self._api.post("/v1/orders", _order(reference, [_sku(0)]), key=reference)
+        await fall_asleep(
+            self._db,
+            client,
+            first.body["number"],
+            self._asleep,
+            skus=[_sku(index) for index in range(SKUS)],
+            task_queue=settings().task_queue,
+            told=lambda done: self._told("asleep", done, self._asleep),
+        )
+        return time.monotonic() - began
 
-    def _order(self, index: int, reference: str) -> dict[str, Any]:
+    async def _place(self, index: int) -> None:
         skus = max(SKUS, self._lines)
-        amount = self._lines * _LINE["unit_price_minor"]
-        card = {"kind": "card", "provider": "simulator", "token": "tok_ok", "amount_minor": amount}
-        return {
-            "channel": "bench",
-            "reference": reference,
-            "currency": "EUR",
-            "customer": {"id": "bench", "name": "B. Customer", "email": "bench@example.com"},
-            "lines": [
-                _LINE | {"sku": f"BENCH-{(index + each) % skus:04d}"} for each in range(self._lines)
-            ],
-            "delivery": {"method": "home", "address": _HOME},
-            "tenders": [card],
-        }
+        reference = self._references[index]
+        order = _order(reference, [_sku((index + each) % skus) for each in range(self._lines)])
+        await self._api.post("/v1/orders", order, key=reference)
 
     async def _until_closed(self) -> Books:
         """Wait for the last order, or give up when nothing closes any more."""
         best, since = 0, time.monotonic()
         while True:
             books = await self._read_books()
-            self._told("delivered", books.closed)
+            self._told("delivered", books.closed, self._orders)
             if books.closed > best:
                 best, since = books.closed, time.monotonic()
             if books.closed >= self._orders or time.monotonic() - since > GIVE_UP_SECONDS:
@@ -180,9 +207,9 @@ class OrdersRun:
                 text(
                     "SELECT count(confirmed_at), count(closed_at), max(confirmed_at),"
                     " min(grace_until), max(closed_at) FROM orders"
-                    " WHERE channel = 'bench' AND reference LIKE :run"
+                    " WHERE channel = 'bench' AND reference = ANY(:references)"
                 ),
-                {"run": f"{self._run}-%"},
+                {"references": self._references},
             )
             return Books(*found.one())
 
@@ -192,20 +219,20 @@ class OrdersRun:
                 text(
                     "SELECT o.number, array_agg(f.id) AS parts FROM orders o"
                     " JOIN fulfillment_orders f ON f.order_number = o.number"
-                    " WHERE o.channel = 'bench' AND o.reference LIKE :run AND o.closed_at"
+                    " WHERE o.channel = 'bench' AND o.reference = ANY(:references) AND o.closed_at"
                     " IS NOT NULL GROUP BY o.number ORDER BY o.number LIMIT :most"
                 ),
-                {"run": f"{self._run}-%", "most": WEIGHED},
+                {"references": self._references, "most": WEIGHED},
             )
             orders = [Parts(row.number, row.parts) for row in found]
         return [await weigh(client, order) for order in orders]
 
     # --- the floor ---
 
-    async def _floor(self, client: Client, steps: Steps) -> tuple[float, list[float]]:
-        """Bare runs per second, and how long each bare update-with-start took."""
+    async def _floor(self, client: Client, steps: Steps) -> Floor:
         queue = f"{self._run}-floor"
-        async with _floor_worker(client, queue, self._running.temporal):
+        async with _floor_worker(client, queue, self._running.temporal) as worker:
+            processes = self._running.processes | {"floor": worker}
 
             async def run(index: int) -> None:
                 await bare_run(client, queue, f"{queue}/run-{index}", steps)
@@ -213,10 +240,12 @@ class OrdersRun:
             async def update(index: int) -> None:
                 await bare_update(client, queue, f"{queue}/update-{index}")
 
-            began = time.monotonic()
+            before, began = cpu_seconds(processes), time.monotonic()
             await self._at_once(run, "bare runs")
             seconds = time.monotonic() - began
-            return self._orders / seconds, await self._at_once(update, "bare updates")
+            cpu = self._an_order(before, cpu_seconds(processes))
+            posts = await self._at_once(update, "bare updates")
+            return Floor(self._orders / seconds, posts, cpu)
 
     async def _at_once(self, call: Callable[[int], Awaitable[None]], what: str) -> list[float]:
         """Call for each order, so many in the air; gives the seconds that each call took."""
@@ -228,7 +257,7 @@ class OrdersRun:
                 began = time.monotonic()
                 await call(index)
                 took.append(time.monotonic() - began)
-                self._told(what, len(took))
+                self._told(what, len(took), self._orders)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
@@ -243,21 +272,24 @@ class OrdersRun:
         posts: Sequence[float],
         books: Books,
         weights: Sequence[Weight],
-        floor: float,
-        floor_posts: Sequence[float],
+        floor: Floor,
         cpu: tuple[dict[str, float], dict[str, float]],
+        fill_seconds: float,
     ) -> OrdersBench:
         confirming, serving = busy_seconds(first, books)
         delivered = books.closed / serving
-        post, floor_post = 1000 * statistics.median(posts), 1000 * statistics.median(floor_posts)
+        post, floor_post = 1000 * statistics.median(posts), 1000 * statistics.median(floor.posts)
         return OrdersBench(
             orders=self._orders,
             concurrency=self._concurrency,
+            lines=self._lines,
             workers=sum(kind_of(name) == WORKER for name in self._running.processes),
+            asleep=self._asleep,
+            fill_seconds=round(fill_seconds, 1),
             confirmed_per_second=round(books.confirmed / confirming, 2),
             delivered_per_second=round(delivered, 2),
-            floor_per_second=round(floor, 2),
-            delivered_of_floor=round(delivered / floor, 3),
+            floor_per_second=round(floor.per_second, 2),
+            delivered_of_floor=round(delivered / floor.per_second, 3),
             post_p50_ms=round(post, 1),
             post_p99_ms=round(1000 * p99(posts), 1),
             floor_post_p50_ms=round(floor_post, 1),
@@ -269,6 +301,9 @@ class OrdersRun:
             cpu_seconds_per_order=round(sum(cpu[0].values()), 4),
             cpu_seconds_per_order_by_process=cpu[0],
             cpu_seconds_per_confirmation_by_process=cpu[1],
+            floor_cpu_seconds_per_order=round(sum(floor.cpu.values()), 4),
+            floor_cpu_seconds_per_order_by_process=floor.cpu,
+            cpu_of_floor=round(sum(cpu[0].values()) / sum(floor.cpu.values()), 2),
             without_verdict=self._orders - books.closed,
         )
 
@@ -289,7 +324,7 @@ def p99(seconds: Sequence[float]) -> float:
 
 
 @asynccontextmanager
-async def _floor_worker(client: Client, queue: str, temporal: str) -> AsyncIterator[None]:
+async def _floor_worker(client: Client, queue: str, temporal: str) -> AsyncIterator[Process]:
     """Serve bare runs by a process like ours, so that the processors are shared alike."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.bench.floor", queue,
@@ -301,11 +336,29 @@ async def _floor_worker(client: Client, queue: str, temporal: str) -> AsyncItera
             while await unserved(client, queue, kinds=[Kind.ORDERS]):
                 assert process.returncode is None, "the worker of the floor ended"
                 await asyncio.sleep(0.1)
-        yield
+        yield Process(pid=process.pid, started=psutil.Process(process.pid).create_time())
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def _sku(index: int) -> str:
+    return f"BENCH-{index:04d}"
+
+
+def _order(reference: str, skus: Sequence[str]) -> dict[str, Any]:
+    amount = len(skus) * _LINE["unit_price_minor"]
+    card = {"kind": "card", "provider": "simulator", "token": "tok_ok", "amount_minor": amount}
+    return {
+        "channel": "bench",
+        "reference": reference,
+        "currency": "EUR",
+        "customer": {"id": "bench", "name": "B. Customer", "email": "bench@example.com"},
+        "lines": [_LINE | {"sku": sku} for sku in skus],
+        "delivery": {"method": "home", "address": _HOME},
+        "tenders": [card],
+    }
 
 
 _LINE = {"quantity": 1, "unit_price_minor": 1999, "tax_minor": 319}
