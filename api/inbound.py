@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field, JsonValue
 from standardwebhooks import Webhook
 
+from adapters.db.engine import by_statement
 from adapters.db.inbound import store_inbound
 from api.answers import answer
 from api.auth import Database
@@ -147,7 +148,7 @@ async def _store(
     db: Database, party: str, source: str, event: PaymentEvent | CarrierEvent | NodeEvent
 ) -> Response:
     body: dict[str, Any] = event.model_dump(mode="json")
-    async with db.begin() as tx:
+    async with by_statement(db).connect() as tx:
         await store_inbound(
             tx,
             party=party,

@@ -30,7 +30,7 @@ async def change_rows(unit: OrderUnit, table: str, parts: Sequence[Part], **valu
             f":{column}", f"CAST(:{column} AS {casts.get(column, 'boolean')})"
         )
     assignments = ", ".join(f"{column} = :{column}" for column in values)
-    await unit.run(
+    unit.run(
         f"""
         WITH part AS (
             SELECT * FROM jsonb_to_recordset(CAST(:parts AS jsonb)) AS p(id bigint, quantity int)
@@ -52,7 +52,7 @@ async def change_rows(unit: OrderUnit, table: str, parts: Sequence[Part], **valu
 
 async def insert_allocations(unit: OrderUnit, rows: Iterable[dict[str, Any]]) -> None:
     """Add allocations: rows of `line, sku, location, quantity`."""
-    await unit.run(
+    unit.run(
         "INSERT INTO allocations"
         " (order_number, line, sku, location, quantity, picked, turned_down, state)"
         " SELECT :n, r.line, r.sku, r.location, r.quantity, false, false, 'open'"
@@ -67,7 +67,7 @@ async def insert_reservations(
     unit: OrderUnit, rows: Iterable[dict[str, Any]], *, kind: str, expires_at: Any
 ) -> None:
     """Add reservations: rows of `line, sku, location, quantity`."""
-    await unit.run(
+    unit.run(
         "INSERT INTO reservations"
         " (order_number, line, sku, location, quantity, kind, state, expires_at)"
         " SELECT :n, r.line, r.sku, r.location, r.quantity, :kind, 'open', :expires_at"

@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
@@ -31,7 +29,7 @@ from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.numbers import order_of
 from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
-from oms.payments import PaymentCall, PaymentKind, PaymentOutcome
+from oms.payments import PaymentCall, PaymentOutcome
 from oms.policy import Policy
 from oms.ports import (
     Approved,
@@ -50,7 +48,6 @@ DEADLOCKS = 5
 
 _DEADLOCK_OR_SERIALIZATION = ("40P01", "40001")
 _T = TypeVar("_T")
-_PAYMENT_KIND: TypeAdapter[PaymentKind] = TypeAdapter(PaymentKind)
 
 
 class SqlBook(OrderBook):
@@ -93,6 +90,7 @@ class SqlBook(OrderBook):
             try:
                 async with self._locked(number, at, actor) as unit:
                     result = await effect(unit)
+                    await unit.send()
                 count_events(unit.told, refusal=unit.order.refusal_code)
                 return result
             except IntegrityError as bug:
@@ -176,7 +174,7 @@ class SqlBook(OrderBook):
                     )
                 )
             answer = await self._carry_out(unit, command)
-            await _store_answer(unit, id, answer)
+            _store_answer(unit, id, answer)
             return answer
 
         try:
@@ -214,30 +212,8 @@ class SqlBook(OrderBook):
 
     @override
     async def begin_payment(self, key: str, at: datetime) -> PaymentCall:
-        async def begin(unit: OrderUnit) -> PaymentCall:
-            entry = unit.order.entry(key)
-            before = await money.begin_attempt(unit, entry) if entry.is_open else entry.attempts
-            tender = next(t for t in unit.order.tenders if t.tender == entry.tender)
-            token = await unit.tx.execute(
-                text("SELECT token FROM tenders WHERE order_number = :n AND tender = :t"),
-                {"n": unit.number, "t": entry.tender},
-            )
-            return PaymentCall(
-                key=key,
-                order=unit.number,
-                kind=_PAYMENT_KIND.validate_python(entry.kind),
-                status=entry.status,
-                reason=entry.reason,
-                amount_minor=entry.amount_minor,
-                currency=entry.currency,
-                provider=tender.provider,
-                token=token.scalar_one(),
-                authorisation=tender.authorisation,
-                called_before=before > 0,
-                age_seconds=(at - entry.at).total_seconds(),
-            )
-
-        return await self.change(_order_of_key(key), at, begin)
+        async with self._reads.connect() as connection:
+            return await money.begin_call(connection, key, at)
 
     @override
     async def settle_payment(
@@ -334,7 +310,7 @@ class SqlBook(OrderBook):
             if await nodes.answer_is_waiting(unit, each):
                 # It answered in time, and we said that we have it: only its turn has not come.
                 later = at + nodes.ANSWER_APPLIED_WITHIN
-                await unit.set_fulfillment(each.id, answer_by=later)
+                unit.set_fulfillment(each.id, answer_by=later)
                 return
             await routing.take_away(unit, each, request="expired", reason="no answer")
             unit.tell(
@@ -370,7 +346,7 @@ class SqlBook(OrderBook):
 
         async def asked(unit: OrderUnit, each: FulfillmentOrder) -> None:
             if each.cancellation_asked < seq:
-                await unit.set_fulfillment(id, cancellation_asked=seq)
+                unit.set_fulfillment(id, cancellation_asked=seq)
 
         return await self._change_fulfillment(id, at, asked)
 
@@ -432,9 +408,7 @@ class SqlBook(OrderBook):
         async def asked(unit: OrderUnit, parcel: Shipment) -> None:
             if parcel.last_asked_at == at:
                 return  # told before, and its answer was lost
-            await unit.run(
-                "UPDATE shipments SET last_asked_at = :at WHERE id = :id", at=at, id=shipment
-            )
+            unit.run("UPDATE shipments SET last_asked_at = :at WHERE id = :id", at=at, id=shipment)
             await unit.flush("asked")
 
         return await self._change_parcel(shipment, at, asked)
@@ -482,19 +456,18 @@ def _order_of_key(key: str) -> str:
 
 
 async def _known_answer(unit: OrderUnit, id: str) -> CommandAnswer | None:
-    found = await unit.tx.execute(
-        text("SELECT result FROM commands WHERE order_number = :n AND id = :id"),
-        {"n": unit.number, "id": id},
+    found = await unit.ask(
+        "SELECT result FROM commands WHERE order_number = :n AND id = :id", n=unit.number, id=id
     )
-    stored = found.scalar_one_or_none()
-    return None if stored is None else CommandAnswer.model_validate(stored)
+    return CommandAnswer.model_validate(found[0].result) if found else None
 
 
-async def _store_answer(unit: OrderUnit, id: str, answer: CommandAnswer) -> None:
-    await unit.tx.execute(
-        text(
-            "INSERT INTO commands (order_number, id, result, at)"
-            " VALUES (:n, :id, CAST(:result AS jsonb), :at)"
-        ),
-        {"n": unit.number, "id": id, "result": answer.model_dump_json(), "at": unit.at},
+def _store_answer(unit: OrderUnit, id: str, answer: CommandAnswer) -> None:
+    unit.run(
+        "INSERT INTO commands (order_number, id, result, at)"
+        " VALUES (:n, :id, CAST(:result AS jsonb), :at)",
+        n=unit.number,
+        id=id,
+        result=answer.model_dump_json(),
+        at=unit.at,
     )

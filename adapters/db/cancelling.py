@@ -75,7 +75,7 @@ async def _cancel_allocated(unit: OrderUnit, plan: CancelPlan, reason: str) -> N
         counts[each.line] += units
     for id in sorted(touched):
         await end_fulfillment(unit, unit.order.fulfillment_order(id), request="requested")
-        await unit.run(
+        unit.run(
             "UPDATE allocations SET fulfillment_order = NULL"
             " WHERE fulfillment_order = :id AND state = 'open'",
             id=id,
@@ -87,14 +87,14 @@ async def _ask(
     unit: OrderUnit, each: FulfillmentOrder, lines: dict[int, int], reason: str, policy: Policy
 ) -> None:
     for line, units in lines.items():
-        await unit.run(
+        unit.run(
             "UPDATE fulfillment_lines SET cancel_asked = cancel_asked + :units"
             " WHERE fulfillment_order = :id AND line = :line",
             units=units,
             id=each.id,
             line=line,
         )
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         cancellation="requested",
         cancellation_seq=each.cancellation_seq + 1,
@@ -113,7 +113,7 @@ async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accept
     """Act on a node's answer: what it stopped is cancelled and back on the shelf."""
     asked = {line.line: line.cancel_asked for line in each.lines if line.cancel_asked}
     verdict = "accepted" if accepted else "rejected"
-    await unit.set_fulfillment(each.id, cancellation=verdict, cancel_answer_by=None)
+    unit.set_fulfillment(each.id, cancellation=verdict, cancel_answer_by=None)
     words = "stopped" if accepted else "could not stop; the order goes on"
     unit.tell(
         f"fulfillment_order.cancellation_{verdict}",
@@ -124,7 +124,7 @@ async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accept
     if accepted:
         await _stop(unit, each, asked)
     else:
-        await unit.run(
+        unit.run(
             "UPDATE fulfillment_lines SET cancel_asked = 0 WHERE fulfillment_order = :id",
             id=each.id,
         )
@@ -141,7 +141,7 @@ async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) 
         unpicked_first = sorted(mine, key=lambda a: (a.picked, a.id))
         chosen += [(held[id], quantity) for id, quantity in parts_of(unpicked_first, units)]
     await cancel_allocated(unit, chosen, f"{each.location} stopped")
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked,"
         " picked = CASE WHEN picked IS NOT NULL THEN least(picked, quantity - cancel_asked) END,"
         " cancel_asked = 0"
@@ -150,7 +150,7 @@ async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) 
     )
     await _unpack(unit, each, asked)
     if sum(asked.values()) == sum(line.quantity for line in each.lines):
-        await unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
+        unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
 
 
 async def _unpack(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
@@ -162,14 +162,14 @@ async def _unpack(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]
             if shipment.is_final or not off:
                 continue
             left[line.line] -= off
-            await unit.run(
+            unit.run(
                 "UPDATE shipment_lines SET quantity = quantity - :off"
                 " WHERE shipment = :id AND line = :line",
                 off=off,
                 id=shipment.id,
                 line=line.line,
             )
-    await unit.run(
+    unit.run(
         "UPDATE shipments s SET written_off_at = :at WHERE fulfillment_order = :id"
         " AND written_off_at IS NULL AND 0 = (SELECT coalesce(sum(quantity), 0)"
         " FROM shipment_lines l WHERE l.shipment = s.id)",
@@ -187,7 +187,7 @@ async def place_hold(unit: OrderUnit, reason: str, note: str | None) -> str | Re
     if order.closed_at is not None or order.all_cancelled:
         return Refusal(code="invalid_state", detail=f"The order is {order.status}.")
     id = f"{unit.number}-H{len(order.holds) + 1}"
-    await unit.run(
+    unit.run(
         "INSERT INTO holds (id, order_number, reason, note, placed_at)"
         " VALUES (:id, :n, :reason, :note, :at)",
         id=id,
@@ -198,7 +198,7 @@ async def place_hold(unit: OrderUnit, reason: str, note: str | None) -> str | Re
     )
     for each in order.fulfillment_orders:
         if each.status == "open":
-            await unit.set_fulfillment(each.id, status="on_hold", answer_by=None)
+            unit.set_fulfillment(each.id, status="on_hold", answer_by=None)
             unit.nudge_fulfillment(each.id, "held")
     unit.tell("order.held", f"Put on hold: {reason}", hold=id, reason=reason)
     unit.nudge_order("held")
@@ -214,12 +214,12 @@ async def release_hold(unit: OrderUnit, id: str) -> bool:
         return False
     if hold.released_at is not None:
         return True
-    await unit.run("UPDATE holds SET released_at = :at WHERE id = :id", at=unit.at, id=id)
+    unit.run("UPDATE holds SET released_at = :at WHERE id = :id", at=unit.at, id=id)
     if len(order.open_holds) == 1:
         for each in order.fulfillment_orders:
             if each.status == "on_hold":
                 # Offered anew under the same key, so that the location answers (again).
-                await unit.set_fulfillment(each.id, status="open", offered_at=None)
+                unit.set_fulfillment(each.id, status="open", offered_at=None)
                 unit.nudge_fulfillment(each.id, "released")
     unit.tell("order.released", f"Hold lifted: {hold.reason}", hold=id)
     unit.nudge_order("released")

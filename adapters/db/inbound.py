@@ -70,10 +70,11 @@ async def store_inbound(
     """Store a verified webhook; the relay applies it. False if its event id is known."""
     stored = await tx.execute(
         text(
-            "INSERT INTO inbound_events"
+            "WITH stored AS (INSERT INTO inbound_events"
             " (party, source, event_id, body, received_at, not_before, tries)"
             " VALUES (:party, :source, :event, CAST(:body AS jsonb), :now, :now, 0)"
-            " ON CONFLICT DO NOTHING RETURNING 1"
+            " ON CONFLICT DO NOTHING RETURNING 1)"
+            " SELECT pg_notify('oms_inbound', '') FROM stored"
         ),
         {
             "party": party,
@@ -83,10 +84,7 @@ async def store_inbound(
             "now": now,
         },
     )
-    if stored.first() is None:
-        return False
-    await tx.execute(text("NOTIFY oms_inbound"))
-    return True
+    return stored.first() is not None
 
 
 async def apply_waiting(engine: AsyncEngine, book: SqlBook, now: datetime, *, most: int) -> int:
@@ -143,29 +141,30 @@ async def _apply_chain(
                 verdict = Verdict(None, told(bug))
             if verdict is not None:
                 async with by_statement(engine).connect() as tx:
-                    await _put_away(tx, event, verdict, now)
+                    await tx.execute(text(_PUT_AWAY), _put_away(event, verdict, now))
 
 
-async def _put_away(tx: AsyncConnection, event: Any, verdict: Verdict, now: datetime) -> None:
+_PUT_AWAY = """
+UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,
+    processed_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL
+        ELSE CAST(:now AS timestamptz) END, not_before = :again
+WHERE id = :id
+"""
+
+
+def _put_away(event: Any, verdict: Verdict, now: datetime) -> dict[str, Any]:
     """Put an event away, or set it back for a second, two, four … up to a minute."""
     outcome, detail = verdict
     if outcome is None and now - event.received_at > FITS_WITHIN:
         outcome = "dead"
     wait = timedelta(seconds=min(60, 0.25 * 2 ** min(event.tries, 10)))
-    await tx.execute(
-        text(
-            "UPDATE inbound_events SET outcome = CAST(:outcome AS text), detail = :detail,"
-            " processed_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE"
-            " CAST(:now AS timestamptz) END, not_before = :again WHERE id = :id"
-        ),
-        {
-            "outcome": outcome,
-            "detail": detail[:500],
-            "now": now,
-            "again": now + wait,
-            "id": event.id,
-        },
-    )
+    return {
+        "outcome": outcome,
+        "detail": detail[:500],
+        "now": now,
+        "again": now + wait,
+        "id": event.id,
+    }
 
 
 async def _apply(engine: AsyncEngine, book: SqlBook, event: Any, now: datetime) -> Verdict | None:
@@ -229,7 +228,7 @@ async def _apply_scan(
             status=str(event.body["status"]),
             at=datetime.fromisoformat(str(event.body["at"])),
         )
-        await _put_away(unit.tx, event, Verdict("applied", ""), now)
+        unit.run(_PUT_AWAY, **_put_away(event, Verdict("applied", ""), now))
 
     await book.change(number, now, record, actor=f"carrier:{event.source}")
     return None
@@ -254,7 +253,7 @@ async def _apply_node(
     async def apply(unit: OrderUnit) -> None:
         each = unit.order.fulfillment_order(id)
         refusal = await fact(unit, each, book.policy)
-        await _put_away(unit.tx, event, _verdict_on(each, refusal), now)
+        unit.run(_PUT_AWAY, **_put_away(event, _verdict_on(each, refusal), now))
 
     await book.change(order_of(id), now, apply, actor=f"node:{location}")
     return None

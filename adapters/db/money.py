@@ -4,12 +4,15 @@ An entry is written as `requested` by the transaction that decides it, before an
 moves by one conditional statement, together with the entry that explains it.
 """
 
+from datetime import datetime
+
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.unit import OrderUnit
 from oms.money import format_money
 from oms.orders import Order, PaymentEntry
-from oms.payments import PaymentOutcome
+from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
 
 _SUM_MOVED_BY = {
@@ -26,13 +29,13 @@ _SUCCEEDED = {
 }
 
 
-async def request_payment(
+def request_payment(
     unit: OrderUnit, kind: str, amount_minor: int, *, cause: str, tender: int = 1
-) -> str | None:
-    """Decide a movement of money: store its key. Returns the key, or None for an amount of 0."""
+) -> None:
+    """Decide a movement of money: store it under its key. Nothing is to be moved for 0."""
     if amount_minor == 0:
-        return None
-    found = await unit.run(
+        return
+    unit.run(
         """
         INSERT INTO payment_entries (key, order_number, tender, kind, seq, amount_minor,
             currency, status, cause, attempts, given_up, at)
@@ -40,7 +43,6 @@ async def request_payment(
             CAST(:kind AS text), count(*) + 1, :amount, :currency, 'requested', :cause, 0,
             false, :at
         FROM payment_entries WHERE order_number = CAST(:n AS text) AND kind = CAST(:kind AS text)
-        RETURNING key
         """,
         n=unit.number,
         verb="authorize" if kind == "authorization" else kind,
@@ -51,7 +53,6 @@ async def request_payment(
         cause=cause,
         at=unit.at,
     )
-    return str(found.scalar_one())
 
 
 async def charge_units(unit: OrderUnit, counts: dict[int, int], *, cause: str) -> None:
@@ -71,9 +72,9 @@ async def charge_units(unit: OrderUnit, counts: dict[int, int], *, cause: str) -
             unit.count(number, "charged", due)
     if not order.shipping_captured and order.tender is not None:
         amount += order.shipping_minor
-        await unit.set_order(shipping_captured=True)
+        unit.set_order(shipping_captured=True)
     if order.tender is not None:
-        await request_payment(unit, "capture", amount, cause=cause)
+        request_payment(unit, "capture", amount, cause=cause)
 
 
 async def refund_units(
@@ -93,38 +94,38 @@ async def refund_units(
     if nothing_left and order.shipping_captured:
         amount += order.shipping_minor
     if order.tender is not None:
-        await request_payment(unit, "refund", amount, cause=cause)
+        request_payment(unit, "refund", amount, cause=cause)
 
 
 async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
     """Book what was already taken at a till: authorised and captured at placement, all charged."""
     order = unit.order
     for kind in ("authorization", "capture"):
-        key = await request_payment(unit, kind, order.total_minor, cause="till")
-        assert key is not None
-        await unit.run(
+        request_payment(unit, kind, order.total_minor, cause="till")
+        unit.run(
             "UPDATE payment_entries SET status = 'succeeded', settled_by = 'till',"
-            " provider_reference = :r, settled_at = :at WHERE key = :k",
+            " provider_reference = :r, settled_at = :at"
+            " WHERE order_number = :n AND kind = :kind AND cause = 'till'",
             r=reference,
             at=unit.at,
-            k=key,
+            n=unit.number,
+            kind=kind,
         )
-        await _move_sum(unit, kind, order.total_minor)
+        _move_sum(unit, kind, order.total_minor)
     for line in order.lines:
         unit.count(line.line, "charged", line.ordered)
-    await unit.set_order(shipping_captured=True)
+    unit.set_order(shipping_captured=True)
 
 
-async def _move_sum(unit: OrderUnit, kind: str, amount: int, *, tender: int = 1) -> None:
+def _move_sum(unit: OrderUnit, kind: str, amount: int, *, tender: int = 1) -> None:
+    assert any(each.tender == tender for each in unit.order.tenders), "an entry has a tender"
     column = _SUM_MOVED_BY[kind]
-    moved = await unit.run(
-        f"UPDATE tenders SET {column} = {column} + :amount"
-        " WHERE order_number = :n AND tender = :t RETURNING 1",
+    unit.run(
+        f"UPDATE tenders SET {column} = {column} + :amount WHERE order_number = :n AND tender = :t",
         amount=amount,
         n=unit.number,
         t=tender,
     )
-    assert moved.first() is not None, "an entry belongs to a tender"
 
 
 async def settle_entry(
@@ -145,7 +146,7 @@ async def settle_entry(
     if entry.status == "failed":
         return PaymentOutcome(status="failed", reason=entry.reason)
     if entry.status == "succeeded":
-        await _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
+        _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
         await _reopen(unit)
     await _fail(unit, entry, result.reason, settled_by)
     return PaymentOutcome(status="failed", reason=result.reason)
@@ -154,15 +155,15 @@ async def settle_entry(
 async def _reopen(unit: OrderUnit) -> None:
     """Money that failed after the order was closed: it is open again, and gets a run again."""
     if unit.order.closed_at is not None:
-        await unit.set_order(closed_at=None, started_at=None)
+        unit.set_order(closed_at=None, started_at=None)
         unit.tell("order.reopened", "A payment failed after the order was closed")
 
 
 async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settled_by: str) -> None:
     await _write_status(unit, entry, "succeeded", None, settled_by, result.provider_reference)
-    await _move_sum(unit, entry.kind, entry.amount_minor, tender=entry.tender)
+    _move_sum(unit, entry.kind, entry.amount_minor, tender=entry.tender)
     if entry.kind == "authorization":
-        await unit.run(
+        unit.run(
             "UPDATE tenders SET authorisation = :a, capture_before = :b"
             " WHERE order_number = :n AND tender = :t",
             a=result.provider_reference,
@@ -189,7 +190,7 @@ async def _write_status(
     settled_by: str,
     reference: str | None,
 ) -> None:
-    await unit.run(
+    unit.run(
         "UPDATE payment_entries SET status = :status, reason = :reason, settled_by = :by,"
         " provider_reference = :ref, settled_at = :at WHERE key = :key",
         status=status,
@@ -213,18 +214,30 @@ async def doubt_entry(unit: OrderUnit, entry: PaymentEntry, reason: str) -> None
     )
 
 
-async def begin_attempt(unit: OrderUnit, entry: PaymentEntry) -> int:
-    """Count a call that is about to be made. Returns how many were begun before."""
-    await unit.tx.execute(
-        text("UPDATE payment_entries SET attempts = attempts + 1 WHERE key = :k"),
-        {"k": entry.key},
-    )
-    return entry.attempts
+_BEGIN_CALL = text(
+    """
+UPDATE payment_entries e
+SET attempts = e.attempts + CAST(e.status IN ('requested', 'unknown') AS int)
+FROM tenders t
+WHERE e.key = :key AND t.order_number = e.order_number AND t.tender = e.tender
+RETURNING e.key, e.order_number AS order, e.kind, e.status, e.reason, e.amount_minor, e.currency,
+    t.provider, t.token, t.authorisation, e.at,
+    e.attempts > CAST(e.status IN ('requested', 'unknown') AS int) AS called_before
+"""
+)
+
+
+async def begin_call(tx: AsyncConnection, key: str, at: datetime) -> PaymentCall:
+    """Count a call that is about to be made, if one is to be made, and say what it takes."""
+    entry = (await tx.execute(_BEGIN_CALL, {"key": key})).mappings().one()
+    age = (at - entry["at"]).total_seconds()
+    fields = {name: value for name, value in entry.items() if name != "at"}
+    return PaymentCall.model_validate(fields | {"age_seconds": age})
 
 
 async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     """Ask once more for what was declined, under the same key."""
-    await unit.run(
+    unit.run(
         "UPDATE payment_entries SET status = 'requested', reason = NULL, settled_by = NULL,"
         " settled_at = NULL, given_up = false WHERE key = :k",
         k=entry.key,
@@ -233,7 +246,7 @@ async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
 
 async def retire_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     """Pursue a failed entry no further: a person decided, or a new attempt took its place."""
-    await unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)
+    unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)
 
 
 def open_authorisation_minor(order: Order) -> int:
@@ -263,7 +276,7 @@ async def refund_rest(unit: OrderUnit) -> bool:
     rest = order.tender.captured_minor - order.tender.refunded_minor - given_up
     if rest <= 0:
         return False
-    await request_payment(unit, "refund", rest, cause="close")
+    request_payment(unit, "refund", rest, cause="close")
     return True
 
 
@@ -272,5 +285,5 @@ async def void_rest(unit: OrderUnit) -> bool:
     rest = open_authorisation_minor(unit.order)
     if rest <= 0 or any(e.kind == "void" for e in unit.order.entries):
         return False
-    await request_payment(unit, "void", rest, cause="close")
+    request_payment(unit, "void", rest, cause="close")
     return True

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy import text
-
 from adapters.db.allocations import allocations_of, change_rows, parts_of
 from adapters.db.cancelling import answer_cancellation
 from adapters.db.money import charge_units
@@ -63,15 +61,13 @@ async def answer_is_waiting(unit: OrderUnit, each: FulfillmentOrder) -> bool:
     After an outage of ours, or in a rush, the deadline may come before the answer's turn. An
     answer that could not be applied for minutes counts no more: it never fitted.
     """
-    found = await unit.tx.execute(
-        text(
-            "SELECT 1 FROM inbound_events WHERE outcome IS NULL AND party = 'nodes' AND tries < 10"
-            " AND body ->> 'fulfillment_order' = :id AND body ->> 'action' IN ('accept', 'reject')"
-            " LIMIT 1"
-        ),
-        {"id": each.id},
+    found = await unit.ask(
+        "SELECT 1 FROM inbound_events WHERE outcome IS NULL AND party = 'nodes' AND tries < 10"
+        " AND body ->> 'fulfillment_order' = :id AND body ->> 'action' IN ('accept', 'reject')"
+        " LIMIT 1",
+        id=each.id,
     )
-    return found.first() is not None
+    return bool(found)
 
 
 async def accept(unit: OrderUnit, each: FulfillmentOrder, policy: Policy) -> Refusal | None:
@@ -80,7 +76,7 @@ async def accept(unit: OrderUnit, each: FulfillmentOrder, policy: Policy) -> Ref
         return None
     if each.status != "open":
         return _invalid(each, "accept")
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         status="in_progress",
         request="accepted",
@@ -119,7 +115,7 @@ async def reject(
     await turn_down(unit, chosen, reason)
     if sum(counts.values()) == sum(line.quantity for line in each.lines):
         await end_fulfillment(unit, each, request="rejected")
-        await unit.set_fulfillment(each.id, reject_reason=reason)
+        unit.set_fulfillment(each.id, reject_reason=reason)
     else:
         await _reduce(unit, each, counts)
         unit.nudge_order("partly rejected")
@@ -190,26 +186,25 @@ async def _correct_shelf(
 
 
 async def _on_hand(unit: OrderUnit, location: str, skus: Sequence[str]) -> dict[str, int]:
-    rows = await unit.tx.execute(
-        text(
-            "SELECT sku, on_hand FROM stock_levels WHERE location = :l AND sku = ANY(:skus)"
-            " ORDER BY sku, location FOR UPDATE"
-        ),
-        {"l": location, "skus": list(skus)},
+    rows = await unit.ask(
+        "SELECT sku, on_hand FROM stock_levels WHERE location = :l AND sku = ANY(:skus)"
+        " ORDER BY sku, location FOR UPDATE",
+        l=location,
+        skus=list(skus),
     )
-    return {sku: on_hand for sku, on_hand in rows}
+    return {row.sku: row.on_hand for row in rows}
 
 
 async def _reduce(unit: OrderUnit, each: FulfillmentOrder, counts: Mapping[int, int]) -> None:
     rows = [{"line": line, "units": units} for line, units in counts.items()]
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines l SET quantity = l.quantity - r.units"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, units int)"
         " WHERE l.fulfillment_order = :id AND l.line = r.line",
         id=each.id,
         rows=json.dumps(rows),
     )
-    await unit.set_fulfillment(each.id, status=each.status)
+    unit.set_fulfillment(each.id, status=each.status)
 
 
 # --- picking and packing --------------------------------------------------------------------
@@ -266,7 +261,7 @@ async def _write_picks(
     await _write_lines(unit, each, news)
     rest = [line for line in each.lines if line.quantity and line.line not in news]
     whole = all(line.picked is not None for line in rest)
-    await unit.set_fulfillment(each.id, picked_at=unit.at if whole else None)
+    unit.set_fulfillment(each.id, picked_at=unit.at if whole else None)
     if short:
         _tell_short(unit, each, _by_line(short))
     nothing = not any(news.values()) and not any(line.picked for line in rest)
@@ -276,7 +271,7 @@ async def _write_picks(
 
 async def _write_lines(unit: OrderUnit, each: FulfillmentOrder, news: Mapping[int, int]) -> None:
     rows = [{"line": line, "picked": units} for line, units in news.items()]
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines l SET picked = r.picked, quantity = r.picked,"
         " cancel_asked = greatest(0, l.cancel_asked - (l.quantity - r.picked))"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, picked int)"
@@ -313,7 +308,7 @@ async def pack(
         return refusal
     for offset, parcel in enumerate(parcels, start=1):
         await _write_parcel(unit, each, len(unit.order.shipments) + offset, parcel)
-    await unit.set_fulfillment(each.id, packed_at=unit.at)
+    unit.set_fulfillment(each.id, packed_at=unit.at)
     unit.nudge_fulfillment(each.id, "packed")
     await unit.flush("pack")
     return None
@@ -343,7 +338,7 @@ def _check_parcels(each: FulfillmentOrder, parcels: Sequence[Parcel]) -> Refusal
 
 async def _write_parcel(unit: OrderUnit, each: FulfillmentOrder, seq: int, parcel: Parcel) -> None:
     id = shipment_id(unit.number, seq)
-    await unit.run(
+    unit.run(
         "INSERT INTO shipments (id, order_number, fulfillment_order, seq, weight_g, status,"
         " label_attempt, created_at) VALUES (:id, :n, :fo, :seq, :weight, 'created', 1, :at)",
         id=id,
@@ -354,7 +349,7 @@ async def _write_parcel(unit: OrderUnit, each: FulfillmentOrder, seq: int, parce
         at=unit.at,
     )
     rows = [{"line": line, "quantity": units} for line, units in parcel.lines.items()]
-    await unit.run(
+    unit.run(
         "INSERT INTO shipment_lines (shipment, line, quantity)"
         " SELECT :id, r.line, r.quantity"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, quantity int)",
@@ -378,7 +373,7 @@ async def ready(unit: OrderUnit, each: FulfillmentOrder, policy: Policy) -> Refu
         return None
     if each.status != "in_progress" or each.method != "store_pickup" or not each.all_picked:
         return _invalid(each, "be ready")
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         ready_at=unit.at,
         pickup_code=f"{secrets.randbelow(1_000_000):06d}",
@@ -440,7 +435,7 @@ async def write_hand_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> 
         unit.stock(StockChange(sku=a.sku, location=a.location, on_hand=-off, allocated=-a.quantity))
     for line, units in counts.items():
         unit.move(line, "picked", target, units)
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         status="closed",
         handed_over_at=unit.at,
@@ -448,10 +443,10 @@ async def write_hand_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> 
         cancellation="rejected" if each.cancellation == "requested" else each.cancellation,
         cancel_answer_by=None,
     )
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines SET cancel_asked = 0 WHERE fulfillment_order = :id", id=each.id
     )
-    await unit.run(
+    unit.run(
         "UPDATE shipments SET handed_over_at = :at, status = 'handed_over'"
         " WHERE fulfillment_order = :id AND written_off_at IS NULL",
         at=unit.at,

@@ -80,7 +80,7 @@ async def write_label(unit: OrderUnit, shipment: Shipment, label: LabelBought) -
     """The carrier took the parcel on. The first label stands."""
     if shipment.tracking_number is not None:
         return
-    await unit.run(
+    unit.run(
         "UPDATE shipments SET carrier = :c, tracking_number = :t, tracking_url = :u WHERE id = :id",
         c=label.carrier,
         t=label.tracking_number,
@@ -107,14 +107,16 @@ async def record_scan(
     A parcel that moves was handed over, whether or not the location said so. `delivered` stands
     against any other scan; else the latest by the carrier's own clock counts.
     """
-    new = await unit.tx.execute(
-        text(
-            "INSERT INTO shipment_scans (shipment, event_id, status, at, heard_at)"
-            " VALUES (:s, :e, :status, :at, :heard) ON CONFLICT DO NOTHING RETURNING 1"
-        ),
-        {"s": shipment.id, "e": event_id, "status": status, "at": at, "heard": unit.at},
+    new = await unit.ask(
+        "INSERT INTO shipment_scans (shipment, event_id, status, at, heard_at)"
+        " VALUES (:s, :e, :status, :at, :heard) ON CONFLICT DO NOTHING RETURNING 1",
+        s=shipment.id,
+        e=event_id,
+        status=status,
+        at=at,
+        heard=unit.at,
     )
-    if new.first() is None:
+    if not new:
         return False
     each = unit.order.fulfillment_order(shipment.fulfillment_order)
     if each.status == "in_progress" and status != "label_created" and each.packed_at is not None:
@@ -129,9 +131,7 @@ async def record_scan(
 
 
 async def _status_now(unit: OrderUnit, shipment: str) -> str:
-    rows = await unit.tx.execute(
-        text("SELECT status, at FROM shipment_scans WHERE shipment = :s"), {"s": shipment}
-    )
+    rows = await unit.ask("SELECT status, at FROM shipment_scans WHERE shipment = :s", s=shipment)
     scans = [(row.status == "delivered", row.at, _RANK[row.status], row.status) for row in rows]
     return str(max(scans)[3])
 
@@ -139,7 +139,7 @@ async def _status_now(unit: OrderUnit, shipment: str) -> str:
 async def _move_parcel(unit: OrderUnit, shipment: Shipment, status: str) -> None:
     if status == "label_created":
         status = shipment.status
-    await unit.run(
+    unit.run(
         "UPDATE shipments SET status = :status, last_heard_at = :at WHERE id = :id",
         status=status,
         at=unit.at,
@@ -161,7 +161,7 @@ def _is_parked(unit: OrderUnit, shipment: Shipment) -> bool:
 
 async def write_delivered(unit: OrderUnit, shipment: Shipment) -> None:
     """The customer has it."""
-    await unit.run(
+    unit.run(
         "UPDATE shipments SET status = 'delivered', delivered_at = :at WHERE id = :id",
         at=unit.at,
         id=shipment.id,
@@ -176,9 +176,7 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
     """The parcel will never arrive: its units are cancelled, and paid back where they were paid."""
     if shipment.is_final:
         return
-    await unit.run(
-        "UPDATE shipments SET written_off_at = :at WHERE id = :id", at=unit.at, id=shipment.id
-    )
+    unit.run("UPDATE shipments SET written_off_at = :at WHERE id = :id", at=unit.at, id=shipment.id)
     counts = {line.line: line.quantity for line in shipment.lines}
     for line, units in counts.items():
         unit.move(line, "shipped", "cancelled", units)

@@ -30,7 +30,7 @@ async def park(unit: OrderUnit, parked: Parked, workflow_id: str) -> None:
     known = next((each for each in unit.order.parked if each.step == parked.step), None)
     if known is not None and now == known.model_copy(update={"since": now.since}):
         return
-    await unit.run(
+    unit.run(
         """
         INSERT INTO parked_steps (order_number, step, workflow_id, since, heals_at, error_code,
             last_error, actions)
@@ -62,7 +62,7 @@ async def unpark(unit: OrderUnit, step: str) -> None:
     """Write that a step waits no longer."""
     if not any(each.step == step for each in unit.order.parked):
         return
-    await unit.run(
+    unit.run(
         "DELETE FROM parked_steps WHERE order_number = :n AND step = :s", n=unit.number, s=step
     )
     unit.tell("attention.cleared", f"{step} needs no attention any more", step=step)
@@ -106,7 +106,7 @@ async def decide_payment(unit: OrderUnit, entry: PaymentEntry, decision: Decisio
         await retire_entry(unit, entry)
         if decision.action == "new_attempt":
             cause = entry.cause or entry.key
-            await request_payment(unit, entry.kind, entry.amount_minor, cause=cause)
+            request_payment(unit, entry.kind, entry.amount_minor, cause=cause)
         elif entry.kind == "authorization" and unit.order.confirmed_at is None:
             await refuse_order(unit, "payment_declined", "The payment could not be authorised.")
             return
@@ -159,7 +159,7 @@ async def write_offered(unit: OrderUnit, each: FulfillmentOrder, policy: Policy)
         return
     answer_by: datetime | None = unit.at + policy.node_answer if each.status == "open" else None
     withdrawn = each.status == "cancelled" and each.request != "rejected"
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         offered_at=unit.at,
         answer_by=answer_by,
@@ -179,7 +179,7 @@ async def _decide_pick(
     if each.status != "in_progress":
         return
     if decision.action == "retry":
-        await unit.set_fulfillment(each.id, work_by=unit.at + policy.pick)
+        unit.set_fulfillment(each.id, work_by=unit.at + policy.pick)
     elif decision.action == "fail":
         await take_away(unit, each, request="accepted", reason="not done in time")
 
@@ -188,11 +188,11 @@ async def _decide_cancel(
     unit: OrderUnit, each: FulfillmentOrder, decision: Decision, policy: Policy
 ) -> None:
     if decision.action != "retry":  # nobody goes on telling it
-        await unit.set_fulfillment(each.id, cancellation_asked=each.cancellation_seq)
+        unit.set_fulfillment(each.id, cancellation_asked=each.cancellation_seq)
     if each.cancellation != "requested":
         return
     if decision.action == "retry":
-        await unit.set_fulfillment(
+        unit.set_fulfillment(
             each.id,
             cancellation_seq=each.cancellation_seq + 1,
             cancel_answer_by=unit.at + policy.node_answer,
@@ -207,7 +207,7 @@ async def _decide_pickup(
     if each.status != "in_progress":
         return
     if decision.action == "retry":
-        await unit.set_fulfillment(each.id, collect_by=unit.at + policy.pickup)
+        unit.set_fulfillment(each.id, collect_by=unit.at + policy.pickup)
     elif decision.action == "done_manually":
         await write_hand_over(unit, each, "handed over")
     else:
@@ -226,7 +226,7 @@ async def _put_back(unit: OrderUnit, each: FulfillmentOrder) -> None:
             counts[line.line] = units
     await release_allocations(unit, chosen)
     await cancel_units(unit, counts, "picked", "not collected")
-    await unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
+    unit.set_fulfillment(each.id, status="cancelled", ended_at=unit.at)
 
 
 async def _decide_label(
@@ -234,7 +234,7 @@ async def _decide_label(
 ) -> None:
     shipment = next(s for s in unit.order.shipments if s.short_id == tag)
     if decision.action == "new_attempt":
-        await unit.run(
+        unit.run(
             "UPDATE shipments SET label_attempt = label_attempt + 1 WHERE id = :id",
             id=shipment.id,
         )
@@ -257,7 +257,7 @@ async def _decide_parcel(unit: OrderUnit, decision: Decision, tag: str) -> None:
     if shipment.is_final:
         return
     if decision.action == "retry":
-        await unit.run(
+        unit.run(
             "UPDATE shipments SET status = 'in_transit', last_heard_at = :at WHERE id = :id",
             at=unit.at,
             id=shipment.id,

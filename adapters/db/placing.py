@@ -212,6 +212,7 @@ async def _hold(
         await _write_reservations(unit, picks, late, policy)
         await _request_authorisation(unit)
         await unit.flush("reserved")
+        await unit.send()
         taken = await take(
             unit.tx, [*stock, *room], cause="reserve", key=unit.key("reserve"), at=unit.at
         )
@@ -284,7 +285,7 @@ async def _write_reservations(
     unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
 ) -> None:
     expires_at = unit.at + policy.reservation
-    await unit.set_order(started_at=unit.order.started_at or unit.at)
+    unit.set_order(started_at=unit.order.started_at or unit.at)
     await insert_reservations(unit, as_rows(picks), kind="stock", expires_at=expires_at)
     if late:
         await insert_reservations(unit, as_rows(late), kind="backorder", expires_at=None)
@@ -306,14 +307,14 @@ async def _request_authorisation(unit: OrderUnit) -> None:
     if tender is None or unit.order.authorization is not None:
         return
     if tender.kind in UPFRONT_TENDERS:
-        reference = await unit.run(
+        (row,) = await unit.ask(
             "SELECT reference FROM tenders WHERE order_number = :n AND tender = :t",
             n=unit.number,
             t=tender.tender,
         )
-        await take_upfront(unit, reference=reference.scalar_one())
+        await take_upfront(unit, reference=row.reference)
     else:
-        await request_payment(unit, "authorization", tender.amount_minor, cause="placement")
+        request_payment(unit, "authorization", tender.amount_minor, cause="placement")
 
 
 async def release_reservation(unit: OrderUnit) -> None:
@@ -368,9 +369,7 @@ async def confirm_order(unit: OrderUnit, policy: Policy) -> None:
             )
         )
     promise_by = policy.promise_by(order.method, unit.at)
-    await unit.set_order(
-        confirmed_at=unit.at, grace_until=unit.at + policy.grace, promise_by=promise_by
-    )
+    unit.set_order(confirmed_at=unit.at, grace_until=unit.at + policy.grace, promise_by=promise_by)
     unit.tell(
         "order.confirmed",
         f"Order confirmed, promised by {promise_by:%Y-%m-%d %H:%M} UTC",
@@ -382,7 +381,7 @@ async def confirm_order(unit: OrderUnit, policy: Policy) -> None:
 async def refuse_for_stock(unit: OrderUnit, missing: Sequence[Missing]) -> None:
     """Refuse an order because of stock, naming each short line."""
     names = ", ".join(sorted({each.sku for each in missing}))
-    await unit.set_order(
+    unit.set_order(
         shortages=json.dumps(
             [
                 {
@@ -406,7 +405,7 @@ async def refuse_order(unit: OrderUnit, code: str, detail: str) -> None:
     for line in order.lines:
         if line.unplanned:
             unit.move(line.line, "unplanned", "cancelled", line.unplanned)
-    await unit.set_order(refusal_code=code, refusal_detail=detail)
+    unit.set_order(refusal_code=code, refusal_detail=detail)
     unit.tell("order.cancelled", f"Order refused: {detail}", code=code)
     await unit.flush("refuse")
 
@@ -423,7 +422,7 @@ async def close_order(unit: OrderUnit) -> None:
     if voids or refunds:
         await unit.flush("give_back_rest")
         return
-    await unit.set_order(closed_at=unit.at)
+    unit.set_order(closed_at=unit.at)
     if order.all_cancelled:
         unit.tell("order.closed", "Nothing is left of the order; it is closed")
     else:

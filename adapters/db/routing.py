@@ -5,8 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import text
-
 from adapters.db.allocations import (
     as_rows,
     change_rows,
@@ -40,7 +38,8 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
 
 
 async def _reread(unit: OrderUnit) -> OrderUnit:
-    return OrderUnit(unit.tx, await unit.reloaded(), unit.at, unit.actor, told=unit.told)
+    after = await unit.reloaded()
+    return OrderUnit(unit.tx, after, unit.at, unit.actor, told=unit.told)
 
 
 async def _make_fulfillment_orders(unit: OrderUnit) -> None:
@@ -62,7 +61,7 @@ async def _make_fulfillment_order(
     for each in allocations:
         line = lines.setdefault(each.line, {"line": each.line, "sku": each.sku, "quantity": 0})
         line["quantity"] += each.quantity
-    await unit.run(
+    unit.run(
         "INSERT INTO fulfillment_orders (id, order_number, seq, location, method, status, request,"
         " cancellation_seq, cancellation_asked, created_at, version)"
         " VALUES (:id, :n, :seq, :location, :method, 'open', 'requested', 0, 0, :at, 1)",
@@ -73,7 +72,7 @@ async def _make_fulfillment_order(
         method=unit.order.method,
         at=unit.at,
     )
-    await unit.run(
+    unit.run(
         "INSERT INTO fulfillment_lines"
         " (fulfillment_order, line, sku, asked, quantity, cancel_asked)"
         " SELECT :id, r.line, r.sku, r.quantity, r.quantity, 0"
@@ -109,7 +108,7 @@ async def turn_down(
         picked=False,
         fulfillment_order=None,
     )
-    await unit.run(
+    unit.run(
         "INSERT INTO turned_down (order_number, line, location, reason, at)"
         " SELECT :n, r.line, r.location, :reason, :at"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, location text)"
@@ -163,7 +162,7 @@ async def cancel_allocated(
 
 
 async def _write_asked(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines l SET cancel_asked = r.units"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, units int)"
         " WHERE l.fulfillment_order = :id AND l.line = r.line",
@@ -171,7 +170,7 @@ async def _write_asked(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int,
         rows=json.dumps([{"line": line, "units": units} for line, units in asked.items()]),
     )
     if not any(asked.values()):
-        await unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
+        unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
 
 
 async def take_away(unit: OrderUnit, each: FulfillmentOrder, *, request: str, reason: str) -> None:
@@ -184,20 +183,20 @@ async def take_away(unit: OrderUnit, each: FulfillmentOrder, *, request: str, re
 async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: str) -> None:
     """Cancel a fulfillment order. A node that was offered it and did not refuse it is told."""
     must_tell = each.offered_at is not None and request != "rejected"
-    await unit.set_fulfillment(
+    unit.set_fulfillment(
         each.id,
         status="cancelled",
         request=request,
         ended_at=unit.at,
         cancellation_seq=each.cancellation_seq + int(must_tell),
     )
-    await unit.run(
+    unit.run(
         "UPDATE fulfillment_lines SET quantity = 0, cancel_asked = 0,"
         " picked = CASE WHEN picked IS NOT NULL THEN 0 END"
         " WHERE fulfillment_order = :id",
         id=each.id,
     )
-    await unit.run(
+    unit.run(
         "UPDATE shipments SET written_off_at = :at"
         " WHERE fulfillment_order = :id AND handed_over_at IS NULL",
         at=unit.at,
@@ -256,6 +255,7 @@ def _moves_as_a_whole(order: Order, allocations: Sequence[Allocation]) -> bool:
 async def _take_over(
     unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], stock: Sequence[Want]
 ) -> bool:
+    await unit.send()
     taken = await take(
         unit.tx,
         stock,
@@ -298,9 +298,8 @@ async def _write_moved(
 
 
 async def _refused_places(unit: OrderUnit) -> dict[int, set[str]]:
-    rows = await unit.tx.execute(
-        text("SELECT line, location FROM turned_down WHERE order_number = :n"),
-        {"n": unit.number},
+    rows = await unit.ask(
+        "SELECT line, location FROM turned_down WHERE order_number = :n", n=unit.number
     )
     refused: dict[int, set[str]] = defaultdict(set)
     for line, location in rows:
@@ -411,6 +410,7 @@ async def _fill_backorders(
         for line, quantity in sorted(moved.items())
         for part in parts_of((r for r in waiting if r.line == line), quantity)
     ]
+    await unit.send()
     taken = await take(
         unit.tx,
         stock,

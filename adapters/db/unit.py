@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.at_once import Rows, Statement, at_once
 from adapters.db.stock import StockChange, apply_changes
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from oms.orders import UNIT_BUCKETS, Order
@@ -56,7 +57,7 @@ SELECT row_to_json(o)::jsonb || jsonb_build_object(
     'parked', {_rows("parked_steps", "t.since, t.step")}) AS document
 FROM (SELECT {_ORDER_COLUMNS} FROM orders WHERE """
 
-_LOAD_ONE = text(_LOAD + "number = :number) o")
+_LOAD_ONE = _LOAD + "number = :number) o"
 """Planned once a connection: PostgreSQL plans one with an array anew each time."""
 
 _LOAD_MANY = text(_LOAD + "number = ANY(:numbers)) o")
@@ -80,13 +81,16 @@ async def load_orders(tx: AsyncConnection, numbers: list[str]) -> list[Order]:
 
 async def load_order(tx: AsyncConnection, number: str) -> Order | None:
     """Read one order whole, or None."""
-    found = await tx.execute(_LOAD_ONE, {"number": number})
+    found = await tx.execute(text(_LOAD_ONE), {"number": number})
     document = found.scalar_one_or_none()
     return None if document is None else Order.model_validate(document)
 
 
 class OrderUnit:
-    """The effects of one transaction on one locked order, written by `flush`."""
+    """The effects of one transaction on one locked order, written by `flush`.
+
+    Writes wait for the next question, or for `send`, and travel with it in one round trip.
+    """
 
     def __init__(
         self,
@@ -98,13 +102,20 @@ class OrderUnit:
         told: list[str] | None = None,
     ) -> None:
         """`told`: the kinds of events of this transaction so far, counted once it has committed."""
-        self.tx, self.order, self.at, self.actor = tx, order, at, actor
+        self._tx, self.order, self.at, self.actor = tx, order, at, actor
         self.told: list[str] = [] if told is None else told
         self._moves: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._stock: list[StockChange] = []
         self._events: list[dict[str, Any]] = []
         self._nudges: dict[str, str] = {}
         self._changed = False
+        self._unsent: list[Statement] = []
+
+    @property
+    def tx(self) -> AsyncConnection:
+        """The transaction, for what is not asked through the unit. Writes must be sent before."""
+        assert not self._unsent, "writes wait: `send` them before looking past the unit"
+        return self._tx
 
     @property
     def number(self) -> str:
@@ -155,22 +166,32 @@ class OrderUnit:
         """Owe a fulfillment order's workflow a signal that something changed."""
         self._nudges[fulfillment_workflow_id(id)] = reason
 
-    async def run(self, statement: str, **values: Any) -> Any:
-        """Execute a statement of this order's own rows."""
+    def run(self, statement: str, **values: Any) -> None:
+        """Write to this order's own rows, with the next round trip."""
         self._changed = True
-        return await self.tx.execute(text(statement), values)
+        self._unsent.append(Statement(statement, values))
 
-    async def set_order(self, **values: Any) -> None:
+    async def ask(self, statement: str, **values: Any) -> Rows:
+        """Send what waits and this, which sees it; the rows of this."""
+        return (await self._send([Statement(statement, values)]))[-1]
+
+    async def send(self) -> None:
+        """Send the writes that wait, if any do."""
+        await self._send([])
+
+    async def _send(self, more: list[Statement]) -> list[Rows]:
+        statements, self._unsent = [*self._unsent, *more], []
+        return await at_once(self._tx, statements)
+
+    def set_order(self, **values: Any) -> None:
         """Set columns of the order row. Names come from code, never from input."""
         assignments = ", ".join(f"{column} = :{column}" for column in values)
-        await self.run(
-            f"UPDATE orders SET {assignments} WHERE number = :n", n=self.number, **values
-        )
+        self.run(f"UPDATE orders SET {assignments} WHERE number = :n", n=self.number, **values)
 
-    async def set_fulfillment(self, id: str, **values: Any) -> None:
+    def set_fulfillment(self, id: str, **values: Any) -> None:
         """Set columns of a fulfillment order and raise its version."""
         assignments = ", ".join(f"{column} = :{column}" for column in values)
-        await self.run(
+        self.run(
             f"UPDATE fulfillment_orders SET {assignments}, version = version + 1 WHERE id = :id",
             id=id,
             **values,
@@ -178,21 +199,18 @@ class OrderUnit:
 
     async def reloaded(self) -> Order:
         """Read the order as this transaction leaves it."""
-        after = await load_order(self.tx, self.number)
-        assert after is not None, "a locked order does not go away"
-        return after
+        (after,) = await self.ask(_LOAD_ONE, number=self.number)
+        return Order.model_validate(after.document)
 
     async def flush(self, cause: str) -> None:
         """Write all that was gathered. Stock comes last: those rows are the hot ones."""
-        await self._write_moves()
-        await self._write_events()
+        self._write_moves()
+        self._write_events()
         if self._changed or self._moves or self._stock:
-            await self.tx.execute(
-                text("UPDATE orders SET version = version + 1 WHERE number = :n"),
-                {"n": self.number},
-            )
-        await self._write_nudges()
+            self.run("UPDATE orders SET version = version + 1 WHERE number = :n", n=self.number)
+        self._write_nudges()
         if self._stock:
+            await self.send()
             applied = await apply_changes(
                 self.tx, self._stock, cause=cause, key=self.key(cause), at=self.at
             )
@@ -202,55 +220,53 @@ class OrderUnit:
         self._events.clear()
         self._nudges.clear()
 
-    async def _write_moves(self) -> None:
+    def _write_moves(self) -> None:
         if not self._moves:
             return
         rows = [
             {"line": line} | {counter: deltas.get(counter, 0) for counter in _COUNTERS}
             for line, deltas in sorted(self._moves.items())
         ]
-        await self.tx.execute(text(_MOVE_UNITS), {"n": self.number, "rows": json.dumps(rows)})
+        self.run(_MOVE_UNITS, n=self.number, rows=json.dumps(rows))
 
-    async def _write_events(self) -> None:
+    def _write_events(self) -> None:
         if not self._events:
             return
         # Who waited for the order's row looked at the clock before: a timeline never runs back.
-        await self.tx.execute(
-            text(
-                "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
-                " SELECT :n, (SELECT coalesce(max(seq), 0) FROM events WHERE order_number = :n)"
-                " + e.ordinality, greatest(CAST(:at AS timestamptz),"
-                " (SELECT max(at) FROM events WHERE order_number = :n)), :actor,"
-                " e.value->>'kind', e.value->>'summary', e.value->'data'"
-                " FROM jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS e"
-            ),
-            {
-                "n": self.number,
-                "at": self.at,
-                "actor": self.actor,
-                "events": json.dumps(self._events),
-            },
+        self.run(
+            "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
+            " SELECT CAST(:n AS text), (SELECT coalesce(max(seq), 0) FROM events"
+            "  WHERE order_number = CAST(:n AS text))"
+            " + e.ordinality, greatest(CAST(:at AS timestamptz),"
+            " (SELECT max(at) FROM events WHERE order_number = CAST(:n AS text))), :actor,"
+            " e.value->>'kind', e.value->>'summary', e.value->'data'"
+            " FROM jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS e",
+            n=self.number,
+            at=self.at,
+            actor=self.actor,
+            events=json.dumps(self._events),
         )
 
-    async def _write_nudges(self) -> None:
+    def _write_nudges(self) -> None:
         for workflow_id, reason in self._nudges.items():
-            await self.tx.execute(
-                text("INSERT INTO nudges (workflow_id, reason, at) VALUES (:w, :r, :at)"),
-                {"w": workflow_id, "r": reason, "at": self.at},
-            )
-        if self._nudges:
-            await self.tx.execute(text("NOTIFY oms_nudge"))
+            self.run(_OWE_SIGNAL, w=workflow_id, r=reason, at=self.at)
+
+
+_OWE_SIGNAL = """
+WITH owed AS (INSERT INTO nudges (workflow_id, reason, at) VALUES (:w, :r, :at) RETURNING 1)
+SELECT pg_notify('oms_nudge', '') FROM owed
+"""
 
 
 async def lock_order(
     tx: AsyncConnection, number: str, *, at: datetime, actor: str
 ) -> OrderUnit | None:
     """Lock an order for the rest of the transaction and read it. None when there is none."""
-    locked = await tx.execute(
-        text("SELECT 1 FROM orders WHERE number = :n FOR UPDATE"), {"n": number}
+    lock = "SELECT 1 FROM orders WHERE number = :n FOR UPDATE"
+    # Two statements: the second sees what the one who held the lock has written.
+    locked, found = await at_once(
+        tx, [Statement(lock, {"n": number}), Statement(_LOAD_ONE, {"number": number})]
     )
-    if locked.first() is None:
+    if not locked:
         return None
-    order = await load_order(tx, number)
-    assert order is not None, "a locked order is there to be read"
-    return OrderUnit(tx, order, at, actor)
+    return OrderUnit(tx, Order.model_validate(found[0].document), at, actor)
