@@ -214,7 +214,12 @@ async def _hold(
         await unit.flush("reserved")
         await unit.send()
         taken = await take(
-            unit.tx, [*stock, *room], cause="reserve", key=unit.key("reserve"), at=unit.at
+            unit.tx,
+            [*stock, *room],
+            cause="reserve",
+            key=unit.key("reserve"),
+            at=unit.at,
+            in_attempt=True,
         )
         if isinstance(taken, Short):
             await attempt.rollback()

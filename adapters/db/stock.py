@@ -6,6 +6,7 @@ moves the levels; under a key that was used it does nothing. Call it last in the
 transaction, after the order's row is locked, and once: so transactions never wait in a circle.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,12 +138,16 @@ async def take(
     cause: str,
     key: str,
     at: datetime,
+    in_attempt: bool = False,
 ) -> Taken | Short:
     """Take all that is wanted or nothing, in one statement; `also` applies only if it is taken.
 
     Moving an allocation from one place to another is a take at the new one and, in `also`, the
     release at the old one. What `also` frees at the very place counts as there. The answer
     `Short` leaves no trace: the same key may be tried again.
+
+    `in_attempt`: when it is short, the caller rolls back, the transaction or to a savepoint of its
+    own. That saves one here, which lets go of the rows locked by an attempt that came too late.
 
     Raises:
         sqlalchemy.exc.IntegrityError: `also` would put a bucket below zero.
@@ -151,11 +156,12 @@ async def take(
     totals = _add_up(wanted, also)
     if not totals:
         return Taken()
-    # Rows locked by an attempt that came too late are let go: the caller will try other ones.
-    await tx.execute(text("SAVEPOINT take"))
+    if not in_attempt:
+        await tx.execute(text("SAVEPOINT take"))
     found = await _move(tx, totals, cause=cause, key=key, at=at)
     if found.short:
-        await tx.execute(text("ROLLBACK TO SAVEPOINT take"))
+        if not in_attempt:
+            await tx.execute(text("ROLLBACK TO SAVEPOINT take"))
         if not await _used(tx, key):
             return Short(tuple(sorted(_short_rows(found.short))))
     return Taken(again=await _moved_before(tx, found, totals, key))
@@ -201,20 +207,17 @@ _AVAILABLE = """greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved
     - s.allocated - w.allocated - s.safety_stock - w.leave + w.units)"""
 _ROOM = "greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room)"
 
-# `seen` is read without a lock: what is short already queues for none. `level` is what is really
+# The rows come as one document: of arrays the planner knows the length, and plans anew for each
+# call, which takes as long as the statement itself. `seen` is read without a lock: what is short already queues for none. `level` is what is really
 # there, read under the locks. The levels move only if every movement could be appended: a
 # transaction with the same key that was faster leaves none to append.
 _MOVE = text(
     f"""
 WITH wanted AS (
-  SELECT * FROM unnest(
-    CAST(:sku AS text[]), CAST(:location AS text[]), CAST(:on_hand AS bigint[]),
-    CAST(:reserved AS bigint[]), CAST(:allocated AS bigint[]), CAST(:incoming AS bigint[]),
-    CAST(:in_transit AS bigint[]), CAST(:requested AS bigint[]),
-    CAST(:damaged AS bigint[]), CAST(:backordered AS bigint[]),
-    CAST(:units AS bigint[]), CAST(:room AS bigint[]), CAST(:leave AS bigint[])
-  ) AS w(sku, location, on_hand, reserved, allocated, incoming, in_transit, requested, damaged,
-    backordered, units, room, leave)
+  SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(sku text, location text,
+    on_hand bigint, reserved bigint, allocated bigint, incoming bigint, in_transit bigint,
+    requested bigint, damaged bigint, backordered bigint, units bigint, room bigint, leave bigint)
+  LIMIT (SELECT 10000)
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
 ), seen AS (
@@ -269,16 +272,19 @@ SELECT (SELECT yes FROM used) AS used, (SELECT count(*) FROM moved) AS moved,
 async def _move(
     tx: AsyncConnection, totals: _Totals, *, cause: str, key: str, at: datetime
 ) -> Row[Any]:
-    rows = totals.values()
+    rows = [
+        {
+            "sku": sku,
+            "location": location,
+            **total.deltas,
+            "units": total.units,
+            "room": total.room,
+            "leave": total.leave,
+        }
+        for (sku, location), total in totals.items()
+    ]
     arguments: dict[str, Any] = {
-        bucket: [total.deltas[bucket] for total in rows] for bucket in BUCKETS
-    }
-    arguments |= {
-        "sku": [sku for sku, _ in totals],
-        "location": [location for _, location in totals],
-        "units": [total.units for total in rows],
-        "room": [total.room for total in rows],
-        "leave": [total.leave for total in rows],
+        "wanted": json.dumps(rows),
         "moves": _moves(totals),
         "cause": cause,
         "key": key,
