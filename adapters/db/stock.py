@@ -207,10 +207,11 @@ _AVAILABLE = """greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved
     - s.allocated - w.allocated - s.safety_stock - w.leave + w.units)"""
 _ROOM = "greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room)"
 
-# The rows come as one document: of arrays the planner knows the length, and plans anew for each
-# call, which takes as long as the statement itself. `seen` is read without a lock: what is short already queues for none. `level` is what is really
-# there, read under the locks. The levels move only if every movement could be appended: a
-# transaction with the same key that was faster leaves none to append.
+# The rows come as one document: of arrays the planner knows the length, and then plans anew for
+# each call, which takes as long as the rest; the limit says that they are few. `seen` is read
+# without a lock: what is short already queues for none. `level` is what is really there, read
+# under the locks. The levels move only if every movement could be appended: a transaction with the
+# same key that was faster leaves none to append.
 _MOVE = text(
     f"""
 WITH wanted AS (
