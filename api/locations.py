@@ -1,6 +1,6 @@
 """Places that hold stock."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -59,6 +59,15 @@ def _in_order(hours: list[str]) -> list[str]:
     return hours
 
 
+def _known_day(day: str) -> str:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        raise PydanticCustomError("day_invalid", "no day of the calendar") from None
+    return day
+
+
+Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_known_day)]
 TimeZone = Annotated[Words, AfterValidator(_known_zone)]
 Hours = Annotated[list[Closing], Field(min_length=2, max_length=2), AfterValidator(_in_order)]
 Some = Annotated[list[Id], Field(max_length=100), AfterValidator(no_repeats)]
@@ -70,7 +79,11 @@ Channels = Annotated[
 
 
 class LocationBody(Wire):
-    """A location as it is written. Hours and cut-off are local time; `handling_minor` a parcel."""
+    """A location as it is written. Hours and cut-off are local time; `handling_minor` a parcel.
+
+    `handling_minutes`: from the order to a packed parcel, within its hours. It is closed on the
+    public holidays of its country and region, unless `open_on_holidays`, and on `closed_on`.
+    """
 
     name: Words
     kind: Kind
@@ -80,6 +93,9 @@ class LocationBody(Wire):
     time_zone: TimeZone = "UTC"
     cutoff: Clock | None = None
     opening_hours: dict[Weekday, Hours] | None = None
+    handling_minutes: Annotated[int, Field(ge=0, le=4 * 7 * 24 * 60)] = 60
+    closed_on: Annotated[list[Day], Field(max_length=1000), AfterValidator(no_repeats)] = Field([])
+    open_on_holidays: bool = False
     serves: Annotated[list[Method], AfterValidator(no_repeats)] | None = None
     channels: Channels = Field(["*"])
     groups: Some = Field([])
@@ -130,9 +146,9 @@ async def list_locations(
     who: Operator, db: Database, query: Annotated[ListQuery, Depends(QueryOf(ListQuery))]
 ) -> Response:
     """List locations, newest first."""
-    after = _position(query.cursor)
+    after = position_of(query.cursor)
     async with db.connect() as tx:
-        rows = await master.list_locations(tx, after=after, limit=query.limit + 1)
+        rows = await master.list_newest(tx, master.LOCATIONS, after=after, limit=query.limit + 1)
     found = page(
         rows,
         query.limit,
@@ -142,7 +158,8 @@ async def list_locations(
     return answer(found).response()
 
 
-def _position(cursor: str | None) -> tuple[datetime, str] | None:
+def position_of(cursor: str | None) -> tuple[datetime, str] | None:
+    """Read a cursor of a list of master data: when the last one shown was made, and its id."""
     position = decode_cursor(cursor, str, str)
     return None if position is None else (cursor_time(position[0]), position[1])
 

@@ -24,6 +24,7 @@ from api import (
     products,
     routing,
     shipments,
+    shipping_services,
     stock,
     stock_changes,
 )
@@ -46,6 +47,7 @@ ROUTERS = (
     inbound.router,
     products.router,
     locations.router,
+    shipping_services.router,
     channels.router,
     stock_changes.router,
     stock.router,

@@ -89,10 +89,24 @@ class RefusalView(Wire):
     detail: str
 
 
-class PromiseView(Wire):
-    """What the customer was told."""
+class MilestoneView(Wire):
+    """A moment by which something must have happened."""
 
-    by: Moment
+    kind: str
+    at: Moment
+
+
+class PromiseView(Wire):
+    """What the customer was told when the order was confirmed, and how it stands.
+
+    `by` is null while nobody knows when backordered goods come. `status`: `kept` (or on its way to
+    be), `at_risk`, `missed`; `expected`: when the goods are expected as things are now.
+    """
+
+    by: Moment | None
+    milestones: list[MilestoneView]
+    status: str
+    expected: Moment | None
 
 
 class PaymentsView(Wire):
@@ -156,7 +170,7 @@ def order_view(order: Order) -> OrderView:
         currency=order.currency,
         total_minor=order.total_minor,
         placed_at=order.placed_at,
-        promise=PromiseView(by=order.promise_by) if order.promise_by else None,
+        promise=_promise(order),
         version=order.version,
         lines=[_line(line) for line in order.lines],
         payments=_payments(order),
@@ -205,6 +219,18 @@ def _line(line: Line) -> LineView:
     buckets = {name: getattr(line, name) for name in LineView.model_fields}
     # Units that no place has been found for yet wait for stock, as far as a channel can tell.
     return LineView(**{**buckets, "backordered": line.backordered + line.unplanned})
+
+
+def _promise(order: Order) -> PromiseView | None:
+    if order.confirmed_at is None:
+        return None
+    told = () if order.promise is None else order.promise.milestones
+    return PromiseView(
+        by=order.promise_by,
+        milestones=[MilestoneView(kind=each.kind, at=each.at) for each in told],
+        status=order.promise_status or "kept",
+        expected=order.expected_by or order.promise_by,
+    )
 
 
 def _refusal(order: Order) -> RefusalView | None:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from oms.money import share
 from oms.ports import Message
+from oms.promises import Milestone, Standing
 
 UNIT_BUCKETS = (
     "unplanned",
@@ -314,6 +315,13 @@ class ParkedStep(Stored):
     actions: tuple[str, ...]
 
 
+class PromiseTold(Stored):
+    """What an order's promise rests on, as it was when it was confirmed."""
+
+    earliest: datetime
+    milestones: tuple[Milestone, ...]
+
+
 class Order(Stored):
     """Everything stored about one order, less what is personal.
 
@@ -341,6 +349,9 @@ class Order(Stored):
     confirmed_at: datetime | None
     grace_until: datetime | None
     promise_by: datetime | None
+    promise: PromiseTold | None = None
+    promise_status: Standing | None = None
+    expected_by: datetime | None = None
     closed_at: datetime | None
     refusal_code: str | None
     refusal_detail: str | None

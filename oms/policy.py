@@ -1,6 +1,6 @@
 """How long each wait may last, and what is promised: the merchant's numbers, passed in as data."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from oms.ports import Message
 
@@ -16,8 +16,4 @@ class Policy(Message):
     silent: timedelta = timedelta(days=1)
     promise_days_home: int = 3
     promise_days_pickup: int = 1
-
-    def promise_by(self, method: str, confirmed_at: datetime) -> datetime:
-        """When the customer is told to have the goods. A later issue counts calendars."""
-        days = self.promise_days_pickup if method == "store_pickup" else self.promise_days_home
-        return confirmed_at + timedelta(days=days)
+    offer: timedelta = timedelta(seconds=60)

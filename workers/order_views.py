@@ -82,7 +82,9 @@ def _heading(order: Json) -> RenderableType:
         grid.add_row("returns", status(order["return_status"]))
     grid.add_row("channel", f"{order['channel']}, reference {order['reference']}")
     if promise := order.get("promise"):
-        grid.add_row("promised by", _moment(promise["by"]))
+        grid.add_row("promised by", _moment(promise["by"]) if promise["by"] else "no date yet")
+        if promise.get("status", "kept") != "kept":
+            grid.add_row("promise", promise["status"].replace("_", " "))
     for hold in order.get("holds") or ():
         if hold["released_at"] is None:
             since = _moment(hold["placed_at"])

@@ -101,8 +101,15 @@ class Settings(BaseSettings):
         description="How long a stopping worker lets its calls finish: above the longest one. The"
         " process ends three seconds later at the latest.",
     )
-    promise_days_home: Days = Field(3, description="Days promised for a delivery at home.")
-    promise_days_pickup: Days = Field(1, description="Days promised for collection in a store.")
+    promise_days_home: Days = Field(
+        3, description="Days promised for a delivery at home where no shipping service fits."
+    )
+    promise_days_pickup: Days = Field(
+        1, description="Days promised for collection in a store that tells no hours."
+    )
+    offer_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        60, description="How long a date that was offered holds: for an order placed within it."
+    )
 
     retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         30, description="Days that Temporal keeps closed runs; `oms prepare` sets it."
@@ -217,6 +224,7 @@ def policy_of(config: Settings) -> Policy:
         silent=timedelta(seconds=config.silent_seconds),
         promise_days_home=config.promise_days_home,
         promise_days_pickup=config.promise_days_pickup,
+        offer=timedelta(seconds=config.offer_seconds),
     )
 
 

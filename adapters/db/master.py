@@ -13,11 +13,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.stock_events import tell_rules_changed
-from adapters.db.tables import ChannelRow, LocationRow, ProductRow, RuleSetRow
+from adapters.db.tables import (
+    ChannelRow,
+    LocationRow,
+    ProductRow,
+    RuleSetRow,
+    ShippingServiceRow,
+)
 
 CHANNELS: Table = ChannelRow.__table__  # type: ignore[attr-defined] # SQLModel adds it
 PRODUCTS: Table = ProductRow.__table__  # type: ignore[attr-defined] # the same
 LOCATIONS: Table = LocationRow.__table__  # type: ignore[attr-defined] # the same
+SHIPPING_SERVICES: Table = ShippingServiceRow.__table__  # type: ignore[attr-defined] # the same
 RULE_SETS: Table = RuleSetRow.__table__  # type: ignore[attr-defined] # the same
 
 _STOCK_RULES = {
@@ -43,7 +50,7 @@ class Changed:
 async def put(
     tx: AsyncConnection, table: Table, id: str, values: Mapping[str, Any], if_version: int | None
 ) -> Put | Changed:
-    """Write a channel, article or location whole, making it where there is none."""
+    """Write a channel, article, location or service whole, making it where there is none."""
     (key,) = table.primary_key.columns
     kind, rules = _STOCK_RULES.get(table.name, ("", ()))
     known = (
@@ -71,17 +78,17 @@ async def put(
 
 
 async def get(tx: AsyncConnection, table: Table, id: str) -> RowMapping | None:
-    """Read a channel, article or location."""
+    """Read a channel, article, location or service."""
     (key,) = table.primary_key.columns
     return (await tx.execute(select(table).where(key == id))).mappings().one_or_none()
 
 
-async def list_locations(
-    tx: AsyncConnection, *, after: tuple[datetime, str] | None, limit: int
+async def list_newest(
+    tx: AsyncConnection, table: Table, *, after: tuple[datetime, str] | None, limit: int
 ) -> list[RowMapping]:
-    """Locations, newest first, from the one after `after` (its making and id)."""
-    order = (LOCATIONS.c.created_at.desc(), LOCATIONS.c.id.desc())
-    query = select(LOCATIONS).order_by(*order).limit(limit)
+    """Locations or services, newest first, from the one after `after` (its making and id)."""
+    order = (table.c.created_at.desc(), table.c.id.desc())
+    query = select(table).order_by(*order).limit(limit)
     if after is not None:
         query = query.where(text("(created_at, id) < (:made, :id)")).params(
             made=after[0], id=after[1]

@@ -14,6 +14,7 @@ from adapters.db.allocations import (
     insert_reservations,
 )
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
+from adapters.db.promises import promise_order
 from adapters.db.sourcing import Wanted, places_for, room_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
@@ -373,14 +374,30 @@ async def confirm_order(unit: OrderUnit, policy: Policy) -> None:
                 allocated=each.quantity,
             )
         )
-    promise_by = policy.promise_by(order.method, unit.at)
-    unit.set_order(confirmed_at=unit.at, grace_until=unit.at + policy.grace, promise_by=promise_by)
+    await _promise(unit, policy)
+    await unit.flush("confirm")
+
+
+async def _promise(unit: OrderUnit, policy: Policy) -> None:
+    """Write by when the customer has the goods, and tell it."""
+    promise = await promise_order(unit, policy)
+    by = None if promise is None else promise.by
+    told = None if promise is None else promise.model_dump(mode="json", exclude={"by"})
+    unit.set_order(
+        confirmed_at=unit.at,
+        grace_until=unit.at + policy.grace,
+        promise_by=by,
+        expected_by=by,
+        promise_status="kept",
+        promise=None if told is None else json.dumps(told),
+    )
+    words = "no date is known yet" if by is None else f"promised by {by:%Y-%m-%d %H:%M} UTC"
     unit.tell(
         "order.confirmed",
-        f"Order confirmed, promised by {promise_by:%Y-%m-%d %H:%M} UTC",
-        promise_by=promise_by.isoformat(),
+        f"Order confirmed, {words}",
+        promise_by=None if by is None else by.isoformat(),
+        milestones=[] if told is None else told["milestones"],
     )
-    await unit.flush("confirm")
 
 
 async def refuse_for_stock(unit: OrderUnit, missing: Sequence[Missing]) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -87,7 +88,10 @@ class ProductRow(SQLModel, table=True):
 
 
 class LocationRow(SQLModel, table=True):
-    """A place that holds stock. `channels` is `{*}` for all; hours and cut-off are local time."""
+    """A place that holds stock. `channels` is `{*}` for all; hours and cut-off are local time.
+
+    `closed_on`: days like `2026-12-31` on which it is closed besides.
+    """
 
     __tablename__ = "locations"
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
@@ -103,9 +107,46 @@ class LocationRow(SQLModel, table=True):
     serves: list[str] = Field(sa_column=_texts())
     channels: list[str] = Field(sa_column=_texts())
     groups: list[str] = Field(sa_column=_texts())
+    handling_minutes: int = Field(
+        default=60, sa_column=Column(Integer, nullable=False, server_default="60")
+    )
+    closed_on: list[str] = Field(sa_column=_texts())
+    open_on_holidays: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false"))
+    )
     daily_capacity: int | None = None
     handling_minor: int = 0
     currency: str | None = None
+    active: bool = True
+    version: int = 1
+    created_at: datetime | None = Field(
+        default=None,
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    )
+
+
+class ShippingServiceRow(SQLModel, table=True):
+    """How parcels get to customers. Days are `mon` to `sun`; `deliver_until` is their local time.
+
+    `countries` is `{*}` for all; empty `from_kinds` and `from_groups` are any.
+    """
+
+    __tablename__ = "shipping_services"
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    method: str = Field(sa_column=Column(TEXT, nullable=False))
+    carrier: str = Field(sa_column=Column(TEXT, nullable=False))
+    countries: list[str] = Field(sa_column=_texts())
+    from_kinds: list[str] = Field(sa_column=_texts())
+    from_groups: list[str] = Field(sa_column=_texts())
+    transit_days: dict[str, int] = Field(sa_column=_json())
+    transit_days_by_country: dict[str, Any] = Field(
+        sa_column=Column(JSONB, nullable=False, server_default=text("'{}'"))
+    )
+    picks_up_on: list[str] = Field(sa_column=_texts())
+    delivers_on: list[str] = Field(sa_column=_texts())
+    deliver_until: str = Field(sa_column=Column(TEXT, nullable=False))
+    cost_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    currency: str = Field(sa_column=Column(TEXT, nullable=False))
     active: bool = True
     version: int = 1
     created_at: datetime | None = Field(
@@ -270,6 +311,7 @@ class IncomingRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("reference", "sku", "location", name="incoming_reference_once"),
         CheckConstraint("quantity > 0", name="incoming_quantity_positive"),
+        Index("incoming_by_place", "sku", "location", "expected_at"),
     )
     id: int | None = Field(
         default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
@@ -294,6 +336,13 @@ class ReservationRow(SQLModel, table=True):
         CheckConstraint("kind IN ('stock', 'backorder')", name="reservation_kind"),
         CheckConstraint("state IN ('open', 'allocated', 'released')", name="reservation_state"),
         Index("open_reservations", "expires_at", postgresql_where=text("state = 'open'")),
+        Index(
+            "backorders_waiting",
+            "sku",
+            "location",
+            "id",
+            postgresql_where=text("kind = 'backorder' AND state = 'open'"),
+        ),
     )
     id: int | None = Field(
         default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
@@ -356,6 +405,9 @@ class OrderRow(SQLModel, table=True):
     `document` is the request as the channel sent it (personal data lives here and nowhere else).
     `started_at`: a workflow was started. `confirmed_at`: stock and payment are held.
     `closed_at`: nothing is left to do. `refusal_code`: refused; the reference is free again.
+    `promise_by` and the milestones in `promise` are what the customer was told when it was
+    confirmed, and stay; `expected_by` and `promise_status` (`kept, at_risk, missed`) say how it
+    stands (`adapters.db.promise_watch`).
     """
 
     __tablename__ = "orders"
@@ -376,6 +428,18 @@ class OrderRow(SQLModel, table=True):
             "promise_by",
             postgresql_include=["confirmed_at", "grace_until"],
             postgresql_where=text("closed_at IS NULL"),
+        ),
+        Index(
+            "orders_promised",
+            "number",
+            postgresql_where=text("closed_at IS NULL AND confirmed_at IS NOT NULL"),
+        ),
+        Index(
+            "orders_in_danger",
+            "promise_status",
+            "placed_at",
+            "number",
+            postgresql_where=text("promise_status <> 'kept'"),
         ),
     )
     number: str = Field(sa_column=Column(TEXT, primary_key=True))
@@ -401,6 +465,9 @@ class OrderRow(SQLModel, table=True):
     confirmed_at: datetime | None = Field(default=None, sa_column=_when())
     grace_until: datetime | None = Field(default=None, sa_column=_when())
     promise_by: datetime | None = Field(default=None, sa_column=_when())
+    promise: dict[str, Any] | None = Field(default=None, sa_column=_json(nullable=True))
+    promise_status: str | None = Field(default=None, sa_column=Column(TEXT))
+    expected_by: datetime | None = Field(default=None, sa_column=_when())
     closed_at: datetime | None = Field(default=None, sa_column=_when())
     refusal_code: str | None = None
     refusal_detail: str | None = None

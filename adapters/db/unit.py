@@ -22,7 +22,8 @@ _ORDER_COLUMNS = """
     number, channel, reference, currency, customer_id, customer_segment, method, pickup_location,
     country, latitude, longitude, allow_split, allow_backorder, total_minor, shipping_minor,
     shipping_tax_minor, placed_at, started_at, confirmed_at, grace_until, promise_by, closed_at,
-    refusal_code, refusal_detail, shortages, shipping_captured, version"""
+    refusal_code, refusal_detail, shortages, shipping_captured, version,
+    promise, promise_status, expected_by"""
 
 
 def _rows(table: str, order_by: str, where: str = "") -> str:
