@@ -27,6 +27,7 @@ from api import (
     shipping_services,
     stock,
     stock_changes,
+    stock_imports,
 )
 from api.auth import KnownKeys
 from api.counting import Counting
@@ -50,6 +51,7 @@ ROUTERS = (
     shipping_services.router,
     channels.router,
     stock_changes.router,
+    stock_imports.router,  # before what reads `imports` as an article
     stock.router,
     routing.router,
     health.router,

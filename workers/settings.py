@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     )
     technical_days: Annotated[int, Field(ge=3, le=3650)] = Field(
         30,
-        description="Days that applied webhooks, and answered commands of closed orders, are kept.",
+        description="Days to keep applied webhooks, commands of closed orders and rows of imports.",
     )
 
     webhook_secrets_payments: SecretStr | None = Field(

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.stock import Place, create_places
+from adapters.db.stock import Place, append_to_locked, create_places
 
 DAMAGED = "damaged"
 """The reason that moves what is taken off `on_hand` to `damaged`."""
@@ -218,25 +218,12 @@ async def _stored(tx: AsyncConnection, keys: list[str]) -> list[Movement]:
 
 
 async def _append(tx: AsyncConnection, movements: list[Movement]) -> None:
-    """Write movements of rows that are locked already, and move the levels by their sums."""
-    await tx.execute(
-        text(
-            """
-WITH moved AS (
-  INSERT INTO stock_movements (at, sku, location, bucket, delta, cause, key)
-  SELECT m.* FROM unnest(CAST(:at AS timestamptz[]), CAST(:sku AS text[]),
-    CAST(:location AS text[]), CAST(:bucket AS text[]), CAST(:delta AS bigint[]),
-    CAST(:cause AS text[]), CAST(:key AS text[])) AS m
-  RETURNING sku, location, bucket, delta
-), change AS (
-  SELECT sku, location, sum(delta) FILTER (WHERE bucket = 'on_hand') AS on_hand,
-    sum(delta) FILTER (WHERE bucket = 'damaged') AS damaged
-  FROM moved GROUP BY sku, location
-)
-UPDATE stock_levels s
-SET on_hand = s.on_hand + coalesce(c.on_hand, 0), damaged = s.damaged + coalesce(c.damaged, 0)
-FROM change c WHERE s.sku = c.sku AND s.location = c.location
-"""
-        ),
+    await append_to_locked(
+        tx,
+        """
+SELECT m.* FROM unnest(CAST(:at AS timestamptz[]), CAST(:sku AS text[]),
+  CAST(:location AS text[]), CAST(:bucket AS text[]), CAST(:delta AS bigint[]),
+  CAST(:cause AS text[]), CAST(:key AS text[])) AS m
+""",
         {name: [getattr(m, name) for m in movements] for name in Movement._fields},
     )

@@ -45,6 +45,26 @@ SELECT sku || ' at ' || location, format('%s is %s, its movements add up to %s',
 FROM level l FULL JOIN moved m USING (sku, location, bucket)
 WHERE coalesce(l.units, 0) <> coalesce(m.units, 0)
 """
+# An import is all there or not at all: as many places as it says, and by as many units.
+_IMPORTS_ARE_WHOLE = """
+WITH moved AS (
+    SELECT key, count(*) AS places, sum(greatest(delta, 0)) AS added,
+        sum(greatest(-delta, 0)) AS removed
+    FROM stock_movements WHERE bucket = 'on_hand' AND key ~ '^(count|delta):' GROUP BY key
+), told AS (
+    SELECT CASE kind WHEN 'deltas' THEN 'delta:' ELSE 'count:' END || id AS key, state,
+        CASE state WHEN 'applied' THEN moved ELSE 0 END AS places,
+        CASE state WHEN 'applied' THEN units_added ELSE 0 END AS added,
+        CASE state WHEN 'applied' THEN units_removed ELSE 0 END AS removed
+    FROM stock_imports
+)
+SELECT key, format('the import is %s and tells of %s places, +%s, -%s; its movements of %s,'
+    ' +%s, -%s', coalesce(state, 'lost'), coalesce(t.places, 0), coalesce(t.added, 0),
+    coalesce(t.removed, 0), coalesce(m.places, 0), coalesce(m.added, 0), coalesce(m.removed, 0))
+FROM told t FULL JOIN moved m USING (key)
+WHERE (coalesce(t.places, 0), coalesce(t.added, 0), coalesce(t.removed, 0))
+    <> (coalesce(m.places, 0), coalesce(m.added, 0), coalesce(m.removed, 0))
+"""
 _NO_BUCKET_IS_NEGATIVE = f"""
 SELECT sku || ' at ' || location, format('%s is %s', bucket, units) FROM ({_LEVELS}) l
 WHERE units < 0
@@ -241,6 +261,7 @@ WHERE e.events IS NULL OR e.first <> 1 OR e.last <> e.events
 CHECKS = (
     (1, _MOVEMENTS_ADD_UP),
     (1, _NO_BUCKET_IS_NEGATIVE),
+    (1, _IMPORTS_ARE_WHOLE),
     (2, _LEVELS_HOLD_WHAT_IS_OPEN),
     (2, _EACH_HOLD_ENDS_ONCE),
     (3, _BUCKETS_ADD_UP),
@@ -282,6 +303,7 @@ FROM fulfillment_orders f ORDER BY f.id
 _COUNTED = (
     "stock_levels",
     "stock_movements",
+    "stock_imports",
     "orders",
     "order_lines",
     "fulfillment_orders",

@@ -100,11 +100,15 @@ _TECHNICAL = (
     "DELETE FROM commands WHERE (order_number, id) IN (SELECT c.order_number, c.id FROM commands c"
     " JOIN orders o ON o.number = c.order_number WHERE o.closed_at < :before AND c.at < :before"
     " LIMIT :most)",
+    "DELETE FROM stock_import_rows WHERE (import_id, part, position) IN ("
+    " SELECT r.import_id, r.part, r.position FROM stock_import_rows r"
+    " JOIN stock_imports i ON i.id = r.import_id"
+    " WHERE i.state = 'applied' AND i.finished_at < :before LIMIT :most)",
 )
 
 
 async def sweep_technical(tx: AsyncConnection, before: datetime, *, most: int = 10_000) -> int:
-    """Forget webhooks that were applied, and commands of closed orders. Returns how many."""
+    """Forget applied webhooks, commands of closed orders, rows of applied imports: how many."""
     swept = 0
     for statement in _TECHNICAL:
         swept += (await tx.execute(text(statement), {"before": before, "most": most})).rowcount

@@ -7,7 +7,7 @@ transaction, after the order's row is locked, and once: so transactions never wa
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -165,6 +165,40 @@ async def take(
         if not await _used(tx, key):
             return Short(tuple(sorted(_short_rows(found.short))))
     return Taken(again=await _moved_before(tx, found, totals, key))
+
+
+async def append_to_locked(
+    tx: AsyncConnection, source: str, arguments: Mapping[str, Any] | None = None
+) -> None:
+    """Write any number of movements at once, and move the levels by their sums.
+
+    For who decides on rows that it has locked itself, sorted as here: counts and corrections.
+
+    Args:
+        tx: The caller's transaction, which holds the locks.
+        source: A query of the movements (at, sku, location, bucket, delta, cause, key); buckets
+            `on_hand` and `damaged` only.
+        arguments: Of the query.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: a bucket would go below zero, or a key was used at a place.
+    """
+    await tx.execute(text(_APPEND.format(source=source)), arguments)
+
+
+_APPEND = """
+WITH moved AS (
+  INSERT INTO stock_movements (at, sku, location, bucket, delta, cause, key) {source}
+  RETURNING sku, location, bucket, delta
+), change AS (
+  SELECT sku, location, sum(delta) FILTER (WHERE bucket = 'on_hand') AS on_hand,
+    sum(delta) FILTER (WHERE bucket = 'damaged') AS damaged
+  FROM moved GROUP BY sku, location
+)
+UPDATE stock_levels s
+SET on_hand = s.on_hand + coalesce(c.on_hand, 0), damaged = s.damaged + coalesce(c.damaged, 0)
+FROM change c WHERE s.sku = c.sku AND s.location = c.location
+"""
 
 
 async def create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:

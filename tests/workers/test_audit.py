@@ -105,6 +105,14 @@ async def test_an_honest_shop_is_clean(shop: Shop) -> None:
 
 OPEN_ALLOCATION = "order_number = :offered AND state = 'open'"
 PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
+    "an import says it moved what it did not": (
+        [
+            "INSERT INTO stock_imports (id, scope, reference, kind, taken_at, missing, state,"
+            " opened_at, moved, units_added, units_removed, version)"
+            " VALUES ('si-1', '', 'r', 'counts', now(), 'report', 'applied', now(), 1, 5, 0, 2)"
+        ],
+        {(1, "count:si-1")},
+    ),
     "stock appears without a movement": (
         ["UPDATE stock_levels SET on_hand = on_hand + 1 WHERE sku = 'LAMP'"],
         {(1, "LAMP at wh-lyon")},

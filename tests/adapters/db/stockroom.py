@@ -140,3 +140,13 @@ class Stockroom:
                 )
             )
         return bool(differences == 0)
+
+    async def is_emptied(self) -> None:
+        """Forget all stock, and whatever was imported."""
+        async with self.db.begin() as tx:
+            await tx.execute(
+                text(
+                    "TRUNCATE stock_levels, stock_movements, stock_imports, stock_import_parts,"
+                    " stock_import_rows, stock_import_notes"
+                )
+            )
