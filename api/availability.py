@@ -36,11 +36,18 @@ class Expected(Wire):
 
 
 class Availability(Wire):
-    """Units that could be had now. `in_stock`: as many as were asked for."""
+    """Units that could be had now. `in_stock`: as many as were asked for.
+
+    `backorderable`: units that may be promised beyond stock. With `preorder` these are all there
+    is, until `available_from`.
+    """
 
     sku: str
     available: int
     in_stock: bool
+    backorderable: int
+    preorder: bool
+    available_from: Moment | None
     incoming: list[Expected]
 
 
@@ -69,7 +76,13 @@ async def get_availability(
         )
     incoming = [Expected(**each._asdict()) for each in found.incoming]
     shown = Availability(
-        sku=found.sku, available=found.available, in_stock=found.in_stock, incoming=incoming
+        sku=found.sku,
+        available=found.available,
+        in_stock=found.in_stock,
+        backorderable=found.backorderable,
+        preorder=found.preorder_until is not None,
+        available_from=found.preorder_until,
+        incoming=incoming,
     )
     return answer(shown).response()
 

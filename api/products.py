@@ -11,7 +11,7 @@ from api.auth import Database, Operator
 from api.body import JsonBody
 from api.ids import PathId
 from api.writing import put_resource, read_resource
-from oms.fields import Text, Wire, Words
+from oms.fields import Moment, Text, Wire, Words
 
 router = APIRouter(prefix="/v1/products", tags=["Master data"])
 
@@ -20,7 +20,10 @@ Millimetres = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class ProductBody(Wire):
-    """An article as it is written. `dimensions_mm` is length, width, height."""
+    """An article as it is written. `dimensions_mm` is length, width, height.
+
+    Before `available_from` its units are sold only as preorders, and none is sent.
+    """
 
     name: Words
     gtin: Gtin | None = None
@@ -29,6 +32,7 @@ class ProductBody(Wire):
     tags: Annotated[list[Words], Field(max_length=100)] = Field([])
     sellable: bool = True
     image_url: Text | None = None
+    available_from: Moment | None = None
 
 
 class Product(ProductBody):

@@ -71,10 +71,14 @@ class MovementList(Wire):
 
 
 class PolicyBody(Wire):
-    """Units kept back, and units that may be promised beyond stock."""
+    """Units kept back, and units that may be promised beyond stock.
+
+    With `backorder_from_incoming`, what is coming may be promised besides the limit.
+    """
 
     safety_stock: Units = 0
     backorder_limit: Units = 0
+    backorder_from_incoming: bool = False
 
 
 class Policy(PolicyBody):
@@ -96,7 +100,10 @@ class IncomingBody(Wire):
 
 
 class Level(Wire):
-    """The buckets of one place. `incoming` holds `in_transit`; `damaged` is beside `on_hand`."""
+    """The buckets of one place. `incoming` holds `in_transit`; `damaged` is beside `on_hand`.
+
+    `available` is what an order may take now: what `backordered` units wait for is theirs.
+    """
 
     location: str
     on_hand: int
@@ -160,6 +167,7 @@ async def put_policy(
             location=location,
             safety_stock=body.safety_stock,
             backorder_limit=body.backorder_limit,
+            backorder_from_incoming=body.backorder_from_incoming,
             if_version=if_version,
         )
     match outcome:

@@ -130,6 +130,7 @@ class Reservation(Stored):
     quantity: int
     kind: str
     expires_at: datetime | None
+    since: datetime | None = None
 
 
 class Allocation(Stored):

@@ -14,7 +14,7 @@ Part = tuple[int, int]
 _SPLIT_COLUMNS = {
     "allocations": "order_number, line, sku, location, fulfillment_order, picked, turned_down,"
     " state",
-    "reservations": "order_number, line, sku, location, kind, expires_at, state",
+    "reservations": "order_number, line, sku, location, kind, expires_at, since, state",
 }
 
 
@@ -69,14 +69,15 @@ async def insert_reservations(
     """Add reservations: rows of `line, sku, location, quantity`."""
     unit.run(
         "INSERT INTO reservations"
-        " (order_number, line, sku, location, quantity, kind, state, expires_at)"
-        " SELECT :n, r.line, r.sku, r.location, r.quantity, :kind, 'open', :expires_at"
+        " (order_number, line, sku, location, quantity, kind, state, expires_at, since)"
+        " SELECT :n, r.line, r.sku, r.location, r.quantity, :kind, 'open', :expires_at, :since"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
         " AS r(line int, sku text, location text, quantity int)",
         n=unit.number,
         rows=json.dumps(list(rows)),
         kind=kind,
         expires_at=expires_at,
+        since=unit.at,
     )
 
 

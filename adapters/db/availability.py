@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from oms.sourcing import Candidate, distance_km
@@ -26,30 +26,48 @@ PLACES = """(
     AND (c.location_kinds IS NULL OR l.kind = ANY(c.location_kinds))
     AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
 )"""
-AVAILABLE = "greatest(0, s.on_hand - s.reserved - s.allocated - s.safety_stock - l.buffer)"
-ROOM = "greatest(0, s.backorder_limit - s.backordered)"
 
-_CANDIDATES = text(
-    f"""
-SELECT l.id, l.latitude, l.longitude, l.buffer, jsonb_object_agg(s.sku, {AVAILABLE}) AS available
-FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
-WHERE s.sku = ANY(CAST(:skus AS text[])) AND {AVAILABLE} > 0
-GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY l.id
-"""
-)
+# What may not be sold yet, but as a preorder: read once a statement, they are few.
+_ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
 
-_ROOM = text(
-    f"""
-SELECT l.id, l.latitude, l.longitude, 0 AS buffer, jsonb_object_agg(s.sku, {ROOM}) AS available
-FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
-WHERE s.sku = ANY(CAST(:skus AS text[])) AND {ROOM} > 0
-GROUP BY l.id, l.latitude, l.longitude ORDER BY l.id
-"""
-)
+# What lies at a place beyond what is kept back. What its open backorders wait for is theirs; the
+# ledger decides by the same rule, under the lock.
+_LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
+AVAILABLE_HERE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - s.backordered) ELSE 0 END"
+AVAILABLE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - s.backordered - l.buffer) ELSE 0 END"
+_FOR_QUEUE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - l.buffer) ELSE 0 END"
+
+# Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
+# arrived stays in the count as long as nobody else may have it.
+ROOM = f"""greatest(0, s.backorder_limit - CASE
+  WHEN NOT s.backorder_from_incoming THEN s.backordered
+  WHEN {_ON_SALE} THEN greatest(0, s.backordered - greatest(0, {_LEFT})) - s.incoming
+  ELSE s.backordered - greatest(0, {_LEFT}) - s.incoming END)"""
+
+
+def _places(units: str, *, buffer: str = "l.buffer") -> TextClause:
+    """Places that serve, with the units of each SKU that they have for whoever asks."""
+    return text(
+        f"""
+        SELECT l.id, l.latitude, l.longitude, {buffer} AS buffer,
+          jsonb_object_agg(s.sku, {units}) AS available
+        FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+        WHERE s.sku = ANY(CAST(:skus AS text[])) AND {units} > 0
+        GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY l.id
+        """
+    )
+
+
+_CANDIDATES = _places(AVAILABLE)
+_CANDIDATES_FOR_QUEUE = _places(_FOR_QUEUE)
+_PLACES_WITH_ROOM = _places(ROOM, buffer="0")
 
 _AVAILABILITY = text(
     f"""
-SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available
+SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available,
+  coalesce(sum({ROOM}), 0)::bigint AS backorderable,
+  (SELECT available_from FROM products WHERE sku = :sku AND available_from > now())
+    AS preorder_until
 FROM stock_levels s JOIN {PLACES} l ON l.id = s.location WHERE s.sku = :sku
 """
 )
@@ -81,13 +99,17 @@ async def candidates(
     pickup_location: str | None = None,
     latitude: float | None = None,
     longitude: float | None = None,
+    for_queue: bool = False,
 ) -> list[Candidate]:
     """Places that may serve the channel by the method and have some of the SKUs available.
+
+    `for_queue`: available to backordered units, so with all that the queue waits for.
 
     Distances are from the given coordinates, in degrees; without them, or for a place without,
     they are None. A store pickup comes from that very store and no other.
     """
-    found = await tx.execute(_CANDIDATES, _who(skus, channel, method, pickup_location))
+    question = _CANDIDATES_FOR_QUEUE if for_queue else _CANDIDATES
+    found = await tx.execute(question, _who(skus, channel, method, pickup_location))
     return [_candidate(row, latitude, longitude) for row in found]
 
 
@@ -101,8 +123,8 @@ async def backorder_room(
     latitude: float | None = None,
     longitude: float | None = None,
 ) -> list[Candidate]:
-    """Places that may still take backorders. `available`: units below their `backorder_limit`."""
-    found = await tx.execute(_ROOM, _who(skus, channel, method, pickup_location))
+    """Places that may still take backorders. `available`: how many, see `ROOM`."""
+    found = await tx.execute(_PLACES_WITH_ROOM, _who(skus, channel, method, pickup_location))
     return [_candidate(row, latitude, longitude) for row in found]
 
 
@@ -114,12 +136,18 @@ class Expected(NamedTuple):
 
 
 class Availability(NamedTuple):
-    """What a channel could have of a SKU now, and what comes; soonest first."""
+    """What a channel could have of a SKU now, and what comes; soonest first.
+
+    `backorderable`: units that may be promised beyond stock. `preorder_until`: until then they are
+    all there is; None for an ordinary product.
+    """
 
     sku: str
     available: int
     in_stock: bool
     incoming: tuple[Expected, ...]
+    backorderable: int = 0
+    preorder_until: datetime | None = None
 
 
 async def availability(
@@ -136,11 +164,17 @@ async def availability(
     whose date has passed are not promised any more.
     """
     who = {"sku": sku, "channel": channel, "methods": list(METHODS), "only": None}
-    available = await tx.scalar(_AVAILABILITY, who)
-    assert available is not None, "a sum over nothing is 0"
+    now_there = (await tx.execute(_AVAILABILITY, who)).one()
     incoming = await tx.execute(_INCOMING, who | {"now": now})
     expected = tuple(Expected(row.quantity, row.expected_at) for row in incoming)
-    return Availability(sku, available, available >= quantity, expected)
+    return Availability(
+        sku,
+        now_there.available,
+        now_there.available >= quantity,
+        expected,
+        now_there.backorderable,
+        now_there.preorder_until,
+    )
 
 
 async def available_by_sku(

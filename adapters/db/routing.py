@@ -374,13 +374,14 @@ async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | Non
         for line, sku in sorted({(r.line, r.sku) for r in waiting})
     ]
     for _ in range(RACES):
-        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
+        skus = [demand.sku for demand in demands]
+        around = await places_for(unit.tx, order, skus, for_queue=True)
         wanted = _places_left(order, only)
         if wanted is not None:
             around = [place for place in around if place.location in wanted]
         picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
         if not picks or await _fill_backorders(
-            unit, waiting, picks, wants(picks, around, "allocated")
+            unit, waiting, picks, wants(picks, around, "allocated", for_queue=True)
         ):
             return sum(pick.quantity for pick in picks)
     raise AssertionError("stock changed faster than it could be planned")

@@ -49,8 +49,13 @@ class Wanted(Protocol):
         ...
 
 
-async def places_for(tx: AsyncConnection, order: Wanted, skus: Iterable[str]) -> list[Candidate]:
-    """Places that may serve this order and have some of the SKUs available."""
+async def places_for(
+    tx: AsyncConnection, order: Wanted, skus: Iterable[str], *, for_queue: bool = False
+) -> list[Candidate]:
+    """Places that may serve this order and have some of the SKUs available.
+
+    `for_queue`: available to its backordered units, see `candidates`.
+    """
     return await candidates(
         tx,
         skus=skus,
@@ -59,6 +64,7 @@ async def places_for(tx: AsyncConnection, order: Wanted, skus: Iterable[str]) ->
         pickup_location=order.pickup_location,
         latitude=order.latitude,
         longitude=order.longitude,
+        for_queue=for_queue,
     )
 
 
@@ -66,6 +72,8 @@ def wants(
     picks: Iterable[Pick],
     around: Iterable[Candidate],
     into: Literal["reserved", "allocated"] = "reserved",
+    *,
+    for_queue: bool = False,
 ) -> list[Want]:
     """What to take for a plan made of `around`; what the channel leaves at a place stays there."""
     leave = {place.location: place.buffer for place in around}
@@ -76,6 +84,7 @@ def wants(
             quantity=pick.quantity,
             into=into,
             leave=leave[pick.location],
+            for_queue=for_queue,
         )
         for pick in picks
     ]

@@ -55,8 +55,10 @@ class StockChange:
 class Want:
     """Units to take at one place, if they are there.
 
-    `into` reserved or allocated asks for available stock; `backordered` asks for room under the
-    place's `backorder_limit`. `leave`: available units that must stay there.
+    `into` reserved or allocated asks for available stock: what the place's open backorders wait
+    for is not, unless it is `for_queue`. `backordered` asks for room under the place's
+    `backorder_limit` (and what is coming, where its policy says so). `leave`: available units
+    that must stay there.
     """
 
     sku: str
@@ -64,6 +66,7 @@ class Want:
     quantity: int
     into: Literal["reserved", "allocated", "backordered"] = "reserved"
     leave: int = 0
+    for_queue: bool = False
 
 
 class ShortRow(NamedTuple):
@@ -96,6 +99,7 @@ class _Total:
     def __init__(self) -> None:
         self.deltas = dict.fromkeys(BUCKETS, 0)
         self.units = 0
+        self.for_queue = 0
         self.room = 0
         self.leave = 0
 
@@ -225,6 +229,8 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
         else:
             total.units += want.quantity
             total.leave = max(total.leave, want.leave)
+            total.for_queue += want.quantity * want.for_queue
+            assert total.for_queue in (0, total.units), "a place is asked by the queue or not"
     for change in also:
         total = totals.setdefault((change.sku, change.location), _Total())
         for bucket in BUCKETS:
@@ -236,10 +242,15 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
     }
 
 
-# What a place has for those who ask: its level as it will be, less what is wanted of it.
-_AVAILABLE = """greatest(0, s.on_hand + w.on_hand - s.reserved - w.reserved
-    - s.allocated - w.allocated - s.safety_stock - w.leave + w.units)"""
-_ROOM = "greatest(0, s.backorder_limit - s.backordered - w.backordered + w.room)"
+# What a place has for those who ask: its level as it will be, less what is wanted of it. What its
+# open backorders wait for is there for them alone.
+_LEFT = """s.on_hand + w.on_hand - s.reserved - w.reserved - s.allocated - w.allocated
+    - s.safety_stock"""
+_QUEUE = "s.backordered + w.backordered - w.room"
+_AVAILABLE = f"""greatest(0, {_LEFT} - w.leave + w.units
+    - CASE WHEN w.for_queue > 0 THEN 0 ELSE {_QUEUE} END)"""
+_ROOM = f"""greatest(0, s.backorder_limit - ({_QUEUE}) + CASE WHEN s.backorder_from_incoming
+    THEN s.incoming + w.incoming + greatest(0, {_LEFT}) ELSE 0 END)"""
 
 # The rows come as one document: of arrays the planner knows the length, and then plans anew for
 # each call, which takes as long as the rest; the limit says that they are few. `seen` is read
@@ -251,7 +262,8 @@ _MOVE = text(
 WITH wanted AS (
   SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(sku text, location text,
     on_hand bigint, reserved bigint, allocated bigint, incoming bigint, in_transit bigint,
-    requested bigint, damaged bigint, backordered bigint, units bigint, room bigint, leave bigint)
+    requested bigint, damaged bigint, backordered bigint, units bigint, for_queue bigint,
+    room bigint, leave bigint)
   LIMIT (SELECT 10000)
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
@@ -313,6 +325,7 @@ async def _move(
             "location": location,
             **total.deltas,
             "units": total.units,
+            "for_queue": total.for_queue,
             "room": total.room,
             "leave": total.leave,
         }

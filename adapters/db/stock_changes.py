@@ -163,7 +163,7 @@ WITH scanned AS (
   SELECT * FROM (
     (SELECT xid, id, sku, location, false AS is_rule, NULL AS channel,
         CASE WHEN bucket = 'on_hand' THEN delta
-          WHEN bucket IN ('reserved', 'allocated') THEN -delta ELSE 0 END AS effect
+          WHEN bucket IN ('reserved', 'allocated', 'backordered') THEN -delta ELSE 0 END AS effect
       FROM stock_movements WHERE (xid, id) > (:xid, :id) AND xid < :horizon
       ORDER BY xid, id LIMIT :most)
     UNION ALL

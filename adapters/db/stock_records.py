@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.adjustments import Movement
+from adapters.db.availability import AVAILABLE_HERE
 from adapters.db.stock import StockChange, apply_changes
 from adapters.db.stock_events import tell_rules_changed
 
@@ -36,6 +37,7 @@ class Policy(NamedTuple):
     location: str
     safety_stock: int
     backorder_limit: int
+    backorder_from_incoming: bool
     version: int
 
 
@@ -75,9 +77,8 @@ async def stock_of(tx: AsyncConnection, sku: str) -> list[Level]:
     found = await tx.execute(
         text(
             "SELECT location, on_hand, reserved, allocated, safety_stock, incoming, in_transit,"
-            " requested, damaged, backordered,"
-            " greatest(0, on_hand - reserved - allocated - safety_stock) AS available"
-            " FROM stock_levels WHERE sku = :sku ORDER BY location"
+            f" requested, damaged, backordered, {AVAILABLE_HERE} AS available"
+            " FROM stock_levels s WHERE sku = :sku ORDER BY location"
         ),
         {"sku": sku},
     )
@@ -106,6 +107,7 @@ async def set_policy(
     location: str,
     safety_stock: int,
     backorder_limit: int,
+    backorder_from_incoming: bool = False,
     if_version: int | None = None,
 ) -> Policy | Unknown | VersionConflict:
     """Set a place's rules for a SKU. The policy's version is 1 when it is new.
@@ -118,20 +120,25 @@ async def set_policy(
     found = await tx.execute(
         text(
             "INSERT INTO stock_levels AS s"
-            " (sku, location, safety_stock, backorder_limit, policy_version)"
-            " SELECT :sku, :location, :safety_stock, :backorder_limit, 1"
+            " (sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
+            "  policy_version)"
+            " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, 1"
             " WHERE CAST(:version AS int) IS NULL OR EXISTS ("
             "  SELECT FROM stock_levels WHERE sku = :sku AND location = :location)"
             " ON CONFLICT (sku, location) DO UPDATE SET safety_stock = excluded.safety_stock,"
-            " backorder_limit = excluded.backorder_limit, policy_version = s.policy_version + 1"
+            " backorder_limit = excluded.backorder_limit,"
+            " backorder_from_incoming = excluded.backorder_from_incoming,"
+            " policy_version = s.policy_version + 1"
             " WHERE CAST(:version AS int) IS NULL OR s.policy_version = :version"
-            " RETURNING sku, location, safety_stock, backorder_limit, policy_version"
+            " RETURNING sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
+            "  policy_version"
         ),
         {
             "sku": sku,
             "location": location,
             "safety_stock": safety_stock,
             "backorder_limit": backorder_limit,
+            "from_incoming": backorder_from_incoming,
             "version": if_version,
         },
     )

@@ -73,9 +73,19 @@ class ChannelRow(SQLModel, table=True):
 
 
 class ProductRow(SQLModel, table=True):
-    """An article. `weight_g` grams, `dimensions_mm` length, width, height."""
+    """An article. `weight_g` grams, `dimensions_mm` length, width, height.
+
+    `available_from`: before it, units are sold only as preorders.
+    """
 
     __tablename__ = "products"
+    __table_args__ = (
+        Index(
+            "preorders",
+            "available_from",
+            postgresql_where=text("available_from IS NOT NULL"),
+        ),
+    )
     sku: str = Field(sa_column=Column(TEXT, primary_key=True))
     name: str
     gtin: str | None = None
@@ -84,6 +94,7 @@ class ProductRow(SQLModel, table=True):
     tags: list[str] = Field(sa_column=_texts())
     sellable: bool = True
     image_url: str | None = None
+    available_from: datetime | None = Field(default=None, sa_column=_when())
     version: int = 1
 
 
@@ -204,13 +215,17 @@ class IdempotencyRow(SQLModel, table=True):
 
 
 class StockLevelRow(SQLModel, table=True):
-    """Units of one SKU at one place. `available = on_hand - reserved - allocated - safety_stock`.
+    """Units of one SKU at one place.
+
+    `available = on_hand - reserved - allocated - safety_stock - backordered`, at least 0: what the
+    place's open backorders wait for is theirs.
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
     `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
     part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
-    `backordered`: units promised beyond stock, against `backorder_limit`. `policy_version` counts
-    how often safety stock and backorder limit were set, 0 for never.
+    `backordered`: units promised beyond stock, against `backorder_limit` and, with
+    `backorder_from_incoming`, what is coming. `policy_version` counts how often safety stock and
+    backorder limit were set, 0 for never.
     """
 
     __tablename__ = "stock_levels"
@@ -224,6 +239,7 @@ class StockLevelRow(SQLModel, table=True):
         CheckConstraint("requested >= 0", name="requested_not_negative"),
         CheckConstraint("damaged >= 0", name="damaged_not_negative"),
         CheckConstraint("backordered >= 0", name="backordered_not_negative"),
+        Index("levels_with_backorders", "sku", postgresql_where=text("backordered > 0")),
     )
     sku: str = Field(sa_column=Column(TEXT, ForeignKey("products.sku"), primary_key=True))
     location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), primary_key=True))
@@ -242,6 +258,9 @@ class StockLevelRow(SQLModel, table=True):
     )
     backorder_limit: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    backorder_from_incoming: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
     )
     policy_version: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
@@ -423,6 +442,7 @@ class ReservationRow(SQLModel, table=True):
 
     `kind`: `stock` counts in `reserved`; `backorder` counts in `backordered` and stays open until
     the units are allocated or cancelled. `state`: `open`, then once `allocated` or `released`.
+    `since`: when the units were held; a backorder's place in the queue goes by it.
     """
 
     __tablename__ = "reservations"
@@ -450,6 +470,61 @@ class ReservationRow(SQLModel, table=True):
     kind: str = "stock"
     state: str = "open"
     expires_at: datetime | None = Field(default=None, sa_column=_when())
+    since: datetime | None = Field(
+        default=None,
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    )
+
+
+class BackorderPolicyRow(SQLModel, table=True):
+    """A version of the rule by which backordered units are released; the highest one stands.
+
+    See `oms.backorders.BackorderPolicy`. Without a row: oldest first, version 0.
+    """
+
+    __tablename__ = "backorder_policies"
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    policy: str
+    segments: list[str] = Field(sa_column=_texts())
+    patience_days: int
+    actor: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class BackorderReleaseRow(SQLModel, table=True):
+    """Backordered units that got stock at `location`, and why this order before others.
+
+    `key` is that of the movements. `policy` is `reroute` where an operator's word stood before the
+    queue; then `policy_version` and `place` are null. `place`: the order's in the queue of the SKU,
+    `waiting` orders long. `passed`: who stood before it and got nothing, `behind`: who came next;
+    other orders by number, for operators only.
+    """
+
+    __tablename__ = "backorder_releases"
+    __table_args__ = (
+        Index("releases_by_sku", "sku", "id"),
+        Index("releases_by_order", "order_number"),
+        CheckConstraint("quantity > 0", name="release_quantity_positive"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    order_number: str = Field(sa_column=Column(TEXT, ForeignKey("orders.number"), nullable=False))
+    line: int
+    sku: str
+    location: str
+    quantity: int
+    at: datetime = Field(sa_column=_when(nullable=False))
+    actor: str
+    policy: str
+    policy_version: int | None = None
+    place: int | None = None
+    waiting: int | None = None
+    since: datetime = Field(sa_column=_when(nullable=False))
+    reason: str
+    passed: list[Any] = Field(sa_column=_json())
+    behind: list[Any] = Field(sa_column=_json())
+    key: str
 
 
 class AllocationRow(SQLModel, table=True):

@@ -12,6 +12,7 @@ LAMP = {
     "tags": ["fragile"],
     "sellable": True,
     "image_url": None,
+    "available_from": "2036-12-01T08:00:00Z",
 }
 LYON: dict[str, Any] = {
     "name": "Store Lyon",

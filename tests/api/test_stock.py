@@ -152,8 +152,59 @@ async def test_a_channel_sees_what_it_could_have(api: Api) -> None:
     some = (await api.channel.get(path)).json()
     more = (await api.channel.get(f"{path}&quantity=4&country=FR&postal_code=69001")).json()
 
-    assert some == {"sku": "HAVE", "available": 3, "in_stock": True, "incoming": []}
+    assert some == {
+        "sku": "HAVE",
+        "available": 3,
+        "in_stock": True,
+        "backorderable": 0,
+        "preorder": False,
+        "available_from": None,
+        "incoming": [],
+    }
     assert more["in_stock"] is False
+
+
+async def test_a_preorder_shows_from_when_it_is_there_and_how_many_may_be_had(api: Api) -> None:
+    await api.has("NOVEL", units=40)
+    await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
+    book = {"name": "Novel", "available_from": "2036-03-01T00:00:00Z"}
+    await api.operator.put("/v1/products/NOVEL", json=book)
+    await api.operator.put("/v1/stock/NOVEL/wh-paris/policy", json={"backorder_limit": 5})
+
+    shown = (await api.channel.get("/v1/availability?sku=NOVEL&channel=web-fr")).json()
+
+    assert shown == {
+        "sku": "NOVEL",
+        "available": 0,
+        "in_stock": False,
+        "backorderable": 5,
+        "preorder": True,
+        "available_from": "2036-03-01T00:00:00Z",
+        "incoming": [],
+    }
+
+
+async def test_what_is_coming_may_be_promised_where_the_policy_says_so(api: Api) -> None:
+    await api.has("SOON", units=0)
+    await api.operator.put("/v1/channels/web-fr", json={"name": "Web"})
+    coming = {
+        "sku": "SOON",
+        "location": "wh-paris",
+        "quantity": 30,
+        "expected_at": "2036-12-01T08:00:00Z",
+        "reference": "PO-30",
+    }
+    await api.operator.post("/v1/stock/incoming", json=coming, headers=key())
+    path, policy = "/v1/availability?sku=SOON&channel=web-fr", "/v1/stock/SOON/wh-paris/policy"
+
+    await api.operator.put(policy, json={"backorder_limit": 2})
+    limited = (await api.channel.get(path)).json()["backorderable"]
+    made = await api.operator.put(
+        policy, json={"backorder_limit": 2, "backorder_from_incoming": True}
+    )
+
+    assert made.json()["backorder_from_incoming"] is True
+    assert (limited, (await api.channel.get(path)).json()["backorderable"]) == (2, 32)
 
 
 @pytest.mark.parametrize(

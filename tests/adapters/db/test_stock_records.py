@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 from adapters.db.availability import Expected, availability, backorder_room, candidates
 from adapters.db.stock import StockChange, Want
@@ -55,14 +56,14 @@ async def test_a_policy_is_new_once_and_then_changed_by_who_has_seen_it(
                 if_version=if_version,
             )
 
-    assert await put(1) == Policy("LAMP", "paris", 1, 4, 1)
-    assert await put(2, if_version=1) == Policy("LAMP", "paris", 2, 4, 2)
+    assert await put(1) == Policy("LAMP", "paris", 1, 4, False, 1)
+    assert await put(2, if_version=1) == Policy("LAMP", "paris", 2, 4, False, 2)
     assert await put(3, if_version=1) == VersionConflict(2)
 
 
 async def test_a_policy_for_what_does_not_exist_is_refused(stockroom: Stockroom) -> None:
     async with stockroom.db.begin() as tx:
-        rules = {"safety_stock": 1, "backorder_limit": 0}
+        rules: dict[str, Any] = {"safety_stock": 1, "backorder_limit": 0}
         article = await set_policy(tx, sku="LAPM", location="paris", **rules)
         place = await set_policy(tx, sku="LAMP", location="mars", **rules)
         unseen = await set_policy(tx, sku="LAMP", location="nice", if_version=1, **rules)
