@@ -28,6 +28,7 @@ from api import (
     stock,
     stock_changes,
     stock_imports,
+    transfers,
 )
 from api.auth import KnownKeys
 from api.counting import Counting
@@ -53,6 +54,7 @@ ROUTERS = (
     stock_changes.router,
     stock_imports.router,  # before what reads `imports` as an article
     stock.router,
+    transfers.router,
     routing.router,
     health.router,
 )

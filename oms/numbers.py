@@ -1,7 +1,8 @@
-"""The names of orders and their parts, as people read them out and as Temporal finds them.
+"""The names of orders, their parts and transfers, as people read them out and Temporal finds them.
 
 `K3M9-QXZ4-7`: eight characters drawn at random and one that checks them, from an alphabet without
-look-alikes (no 0, O, 1, I, U). Parts derive from it: `…-F1`, `…-S1`, `…-R1`.
+look-alikes (no 0, O, 1, I, U). Parts derive from it: `…-F1`, `…-S1`, `…-R1`. A transfer's begins
+with `T-`.
 """
 
 import re
@@ -61,6 +62,11 @@ def shipment_id(number: str, seq: int) -> str:
 def return_id(number: str, seq: int) -> str:
     """`{number}-R{seq}`, goods coming back. `seq` counts from 1."""
     return f"{number}-R{seq}"
+
+
+def transfer_id(drawn: int) -> str:
+    """`T-K3M9-QXZ4-7`: the number of a transfer, drawn and checked like an order's."""
+    return f"T-{number_from(drawn)}"
 
 
 def order_of(part_id: str) -> str:

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from adapters.db import idempotency
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting
+from adapters.db.overdue import tell_overdue_transfers
 from adapters.db.relaying import (
     Nudges,
     Unstarted,
@@ -36,6 +37,7 @@ from workflows.starting import StartOrder, start_order
 
 LOOKS_EVERY = timedelta(seconds=2)
 FORGETS_EVERY = timedelta(hours=1)
+TELLS_OVERDUE_EVERY = timedelta(seconds=30)
 YOUNG = timedelta(seconds=10)
 """An order this young is being started by the request that placed it."""
 
@@ -82,6 +84,9 @@ class Relay:
             tasks.create_task(self._each(self.send_nudges, self._nudged))
             tasks.create_task(self._each(self.apply_inbound, self._inbound))
             tasks.create_task(self._each(self.sweep, asyncio.Event()))
+            tasks.create_task(
+                self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
+            )
             tasks.create_task(self._each(self.forget, asyncio.Event(), pause=FORGETS_EVERY))
 
     async def _each(
@@ -177,6 +182,14 @@ class Relay:
             if fault.status != RPCStatusCode.NOT_FOUND:
                 raise
             await self._book.release_reservation(number, now)
+
+    async def tell_overdue(self) -> int:
+        """Tell once of goods that should have arrived by now."""
+        async with self._engine.begin() as tx:
+            told = await tell_overdue_transfers(tx, datetime.now(UTC), most=_BATCH)
+        if told:
+            log.warning("transfers_overdue", transfers=told)
+        return told
 
     async def forget(self) -> int:
         """Let go of idempotency keys, old webhooks and old answers whose time is over."""

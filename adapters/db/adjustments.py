@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.stock import Place, append_to_locked, create_places
+from adapters.db.stock import Place, append_to_locked, create_places, lock_places
 
 DAMAGED = "damaged"
 """The reason that moves what is taken off `on_hand` to `damaged`."""
@@ -94,7 +94,7 @@ async def adjust(
     # Rows made for a request that is refused go away again: a refusal leaves no trace.
     async with tx.begin_nested() as savepoint:
         await create_places(tx, places)
-        on_hand = await _lock(tx, places)
+        on_hand = await lock_places(tx, places)
         stored = await _stored(tx, keys)
         if stored:
             return Adjusted(_answer(adjustments, keys, stored, at))
@@ -191,19 +191,6 @@ async def _unknown(tx: AsyncConnection, adjustments: Sequence[Adjustment]) -> tu
             detail = f"no location {adjustment.location!r}"
             refusals.append(Refusal(index, "location_unknown", detail))
     return tuple(refusals)
-
-
-async def _lock(tx: AsyncConnection, places: list[Place]) -> dict[Place, int]:
-    found = await tx.execute(
-        text(
-            "SELECT s.sku, s.location, s.on_hand FROM stock_levels s JOIN unnest("
-            "  CAST(:skus AS text[]), CAST(:locations AS text[])) AS p(sku, location)"
-            " ON s.sku = p.sku AND s.location = p.location"
-            " ORDER BY s.sku, s.location FOR NO KEY UPDATE OF s"
-        ),
-        {"skus": [sku for sku, _ in places], "locations": [place for _, place in places]},
-    )
-    return {(row.sku, row.location): row.on_hand for row in found}
 
 
 async def _stored(tx: AsyncConnection, keys: list[str]) -> list[Movement]:

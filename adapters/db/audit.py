@@ -24,12 +24,28 @@ RECENT = timedelta(days=1)
 _AT_ONCE = 500
 
 _HELD_BUCKETS = "('reserved', 'allocated', 'backordered')"
-_HELD = """
+# A transfer's units: held at the origin until it sends them, on the road until they arrive.
+_TO_SHIP = "greatest(0, l.quantity - l.shipped - l.cancelled)"
+_ON_THE_ROAD = "greatest(0, l.shipped - l.received - l.lost)"
+_HELD = f"""
     SELECT order_number, sku, location,
         CASE kind WHEN 'stock' THEN 'reserved' ELSE 'backordered' END AS bucket, quantity
     FROM reservations WHERE state = 'open'
     UNION ALL
     SELECT order_number, sku, location, 'allocated', quantity FROM allocations WHERE state = 'open'
+    UNION ALL
+    SELECT t.id, l.sku, t.origin, 'allocated', {_TO_SHIP}
+    FROM transfer_lines l JOIN transfers t ON t.id = l.transfer WHERE {_TO_SHIP} > 0
+"""
+_COMING_BUCKETS = "('incoming', 'in_transit', 'requested')"
+_COMING = f"""
+    SELECT sku, location, 'incoming' AS bucket, quantity - received AS units FROM incoming
+    WHERE ended_at IS NULL AND received < quantity
+    UNION ALL
+    SELECT l.sku, t.destination, b.bucket, b.units
+    FROM transfer_lines l JOIN transfers t ON t.id = l.transfer CROSS JOIN LATERAL (VALUES
+        ('requested', {_TO_SHIP}), ('incoming', {_ON_THE_ROAD}), ('in_transit', {_ON_THE_ROAD})
+    ) b(bucket, units) WHERE b.units > 0
 """
 _LEVELS = f"""
     SELECT s.sku, s.location, b.bucket, b.units FROM stock_levels s CROSS JOIN LATERAL
@@ -72,13 +88,22 @@ WHERE units < 0
 _LEVELS_HOLD_WHAT_IS_OPEN = f"""
 WITH held AS (SELECT sku, location, bucket, sum(quantity) AS units FROM ({_HELD}) h GROUP BY 1, 2, 3
 ), level AS (SELECT * FROM ({_LEVELS}) l WHERE bucket IN {_HELD_BUCKETS})
-SELECT sku || ' at ' || location, format('%s is %s, orders hold %s', bucket,
+SELECT sku || ' at ' || location, format('%s is %s, orders and transfers hold %s', bucket,
     coalesce(l.units, 0), coalesce(h.units, 0))
 FROM level l FULL JOIN held h USING (sku, location, bucket)
 WHERE coalesce(l.units, 0) <> coalesce(h.units, 0)
 """
-# Movements of an order carry its number in their key: what was taken less what was given back is
-# what is open, so nothing ended twice, or not at all, in the shadow of another order.
+_LEVELS_HOLD_WHAT_IS_COMING = f"""
+WITH coming AS (
+    SELECT sku, location, bucket, sum(units) AS units FROM ({_COMING}) c GROUP BY 1, 2, 3
+), level AS (SELECT * FROM ({_LEVELS}) l WHERE bucket IN {_COMING_BUCKETS})
+SELECT sku || ' at ' || location, format('%s is %s, purchase orders and transfers say %s', bucket,
+    coalesce(l.units, 0), coalesce(c.units, 0))
+FROM level l FULL JOIN coming c USING (sku, location, bucket)
+WHERE coalesce(l.units, 0) <> coalesce(c.units, 0)
+"""
+# Movements of an order or a transfer carry its number in their key: what was taken less what was
+# given back is what is open, so nothing ended twice, or not at all, in the shadow of another one.
 _EACH_HOLD_ENDS_ONCE = f"""
 WITH held AS (
     SELECT order_number, sku, location, bucket, sum(quantity) AS units FROM ({_HELD}) h
@@ -91,6 +116,28 @@ SELECT order_number, format('%s of %s at %s: its movements add up to %s, open ar
     location, coalesce(m.units, 0), coalesce(h.units, 0))
 FROM moved m FULL JOIN held h USING (order_number, sku, location, bucket)
 WHERE coalesce(m.units, 0) <> coalesce(h.units, 0)
+"""
+# What a transfer put on shelves is what it says arrived; what its origin lost is at most what it
+# says was sent, because a shelf never falls below zero.
+_TRANSFERS_ADD_UP = f"""
+WITH line AS (
+    SELECT transfer, sum(received - damaged) AS sound, sum(damaged) AS damaged,
+        sum(shipped) AS sent, sum({_TO_SHIP} + {_ON_THE_ROAD}) AS open
+    FROM transfer_lines l GROUP BY 1
+), moved AS (
+    SELECT split_part(key, ':', 1) AS transfer,
+        sum(delta) FILTER (WHERE bucket = 'on_hand' AND delta > 0) AS sound,
+        sum(delta) FILTER (WHERE bucket = 'damaged') AS damaged,
+        -sum(delta) FILTER (WHERE bucket = 'on_hand' AND delta < 0) AS sent
+    FROM stock_movements WHERE key LIKE 'T-%' GROUP BY 1
+)
+SELECT t.id, format('%s: %s sent, %s arrived sound, %s damaged, %s open; its movements say %s, %s,'
+    ' %s', t.status, l.sent, l.sound, l.damaged, l.open, coalesce(m.sent, 0), coalesce(m.sound, 0),
+    coalesce(m.damaged, 0))
+FROM transfers t JOIN line l ON l.transfer = t.id LEFT JOIN moved m ON m.transfer = t.id
+WHERE l.sound <> coalesce(m.sound, 0) OR l.damaged <> coalesce(m.damaged, 0)
+    OR l.sent < coalesce(m.sent, 0)
+    OR (l.open = 0) <> (t.status IN ('received', 'closed', 'cancelled'))
 """
 _BUCKETS_ADD_UP = f"""
 SELECT order_number || ' line ' || line, format('ordered %s, its buckets add up to %s', ordered,
@@ -263,7 +310,9 @@ CHECKS = (
     (1, _NO_BUCKET_IS_NEGATIVE),
     (1, _IMPORTS_ARE_WHOLE),
     (2, _LEVELS_HOLD_WHAT_IS_OPEN),
+    (2, _LEVELS_HOLD_WHAT_IS_COMING),
     (2, _EACH_HOLD_ENDS_ONCE),
+    (3, _TRANSFERS_ADD_UP),
     (3, _BUCKETS_ADD_UP),
     (3, _BUCKETS_ARE_HELD),
     (3, _LOCATIONS_WORK_ON_WHAT_IS_HELD),
@@ -304,6 +353,8 @@ _COUNTED = (
     "stock_levels",
     "stock_movements",
     "stock_imports",
+    "incoming",
+    "transfers",
     "orders",
     "order_lines",
     "fulfillment_orders",

@@ -218,6 +218,21 @@ async def create_places(tx: AsyncConnection, places: Iterable[Place]) -> None:
     )
 
 
+async def lock_places(tx: AsyncConnection, places: Iterable[Place]) -> dict[Place, int]:
+    """Lock the rows there are, in their order. Returns what is on hand at each."""
+    ordered = sorted(set(places))
+    found = await tx.execute(
+        text(
+            "SELECT s.sku, s.location, s.on_hand FROM stock_levels s JOIN unnest("
+            "  CAST(:skus AS text[]), CAST(:locations AS text[])) AS p(sku, location)"
+            " ON s.sku = p.sku AND s.location = p.location"
+            " ORDER BY s.sku, s.location FOR NO KEY UPDATE OF s"
+        ),
+        {"skus": [sku for sku, _ in ordered], "locations": [place for _, place in ordered]},
+    )
+    return {(row.sku, row.location): row.on_hand for row in found}
+
+
 def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
     totals: _Totals = {}
     for want in wanted:

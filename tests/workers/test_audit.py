@@ -136,6 +136,31 @@ PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
         ],
         {(2, "LAMP at wh-lyon"), (2, "{delivered}")},
     ),
+    "a transfer holds nothing of what it asked for": (
+        [
+            "INSERT INTO transfers (id, origin, destination, status, created_at, version)"
+            " VALUES ('T-1', 'wh-lyon', 'by-hand', 'requested', now(), 1)",
+            "INSERT INTO transfer_lines (transfer, line, sku, quantity)"
+            " VALUES ('T-1', 1, 'LAMP', 2)",
+        ],
+        {(2, "LAMP at wh-lyon"), (2, "LAMP at by-hand"), (2, "T-1")},
+    ),
+    "a transfer that has ended is still on the road": (
+        [
+            "INSERT INTO transfers (id, origin, destination, status, created_at, version)"
+            " VALUES ('T-1', 'wh-lyon', 'by-hand', 'closed', now(), 1)",
+            "INSERT INTO transfer_lines (transfer, line, sku, quantity, shipped)"
+            " VALUES ('T-1', 1, 'LAMP', 2, 2)",
+        ],
+        {(2, "LAMP at by-hand"), (3, "T-1")},
+    ),
+    "what is expected is counted nowhere": (
+        [
+            "INSERT INTO incoming (sku, location, quantity, received, expected_at, reference)"
+            " VALUES ('LAMP', 'wh-lyon', 5, 3, now(), 'PO-1')",
+        ],
+        {(2, "LAMP at wh-lyon")},
+    ),
     "one order holds what another one let go": (
         [f"UPDATE allocations SET order_number = :delivered WHERE {OPEN_ALLOCATION}"],
         {

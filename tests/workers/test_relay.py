@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from adapters.db import master
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect
 from adapters.db.inbound import store_inbound
+from adapters.db.stock import StockChange, apply_changes
+from adapters.db.transfers import NewTransfer, request_transfer
 from oms.policy import Policy
 from workers.relay import Relay
 
@@ -92,3 +96,39 @@ async def test_an_idempotency_key_is_kept_for_thirty_days(
     async with engine.connect() as connection:
         left = await connection.scalars(text("SELECT key FROM idempotency_keys"))
         assert left.all() == ["young"]
+
+
+async def test_a_transfer_that_is_late_is_told_once_for_each_date(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    async def expect(at: datetime) -> None:
+        async with engine.begin() as tx:
+            await tx.execute(text("UPDATE transfers SET expected_at = :at"), {"at": at})
+
+    async with engine.begin() as tx:
+        for place in ("paris", "oslo"):
+            values: dict[str, Any] = {"name": place, "kind": "store", "country": "FR"}
+            values["address"] = {}
+            await master.put(tx, master.LOCATIONS, place, values, None)
+        await master.put(tx, master.PRODUCTS, "LAMP", {"name": "Lamp"}, None)
+        await apply_changes(
+            tx,
+            [StockChange(sku="LAMP", location="paris", on_hand=5)],
+            cause="count",
+            key="count",
+            at=NOW,
+        )
+        new = NewTransfer(id="T-1", origin="paris", destination="oslo", lines=(("LAMP", 2),))
+        await request_transfer(tx, new, actor="ada", at=NOW)
+
+    told = [await relay.tell_overdue()]
+    for days in (-2, 2, -1):
+        await expect(NOW + timedelta(days=days))
+        told += [await relay.tell_overdue(), await relay.tell_overdue()]
+
+    assert told == [0, 1, 0, 0, 0, 1, 0]
+    async with engine.connect() as tx:
+        events = await tx.execute(text("SELECT kind, data->>'transfer' FROM stock_events"))
+        steps = await tx.execute(text("SELECT kind FROM transfer_events ORDER BY seq"))
+        assert [tuple(row) for row in events] == [("transfer.overdue", "T-1")] * 2
+        assert [row.kind for row in steps] == ["transfer.requested", *["transfer.overdue"] * 2]
