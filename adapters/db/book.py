@@ -237,6 +237,10 @@ class SqlBook(OrderBook):
             if nudge:
                 unit.nudge_order("payment settled")
             await unit.flush("settle")
+            unit = await unit.again()
+            if entry.kind == "authorization":
+                # The verdict is one transaction, be it a yes or a no.
+                await placing.confirm_order(unit, self._policy)
             return outcome, order_agenda(await unit.reloaded(), at)
 
         return await self.change(_order_of_key(key), at, settle)

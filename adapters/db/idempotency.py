@@ -13,6 +13,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.db.engine import by_statement
+
 KEPT_FOR = timedelta(days=30)
 TAKEN_OVER_AFTER = timedelta(seconds=30)
 """Longer than requests take, so that a claim this old has lost its process. Were it still alive,
@@ -96,7 +98,7 @@ async def claim(
 ) -> Claim | Answered | InFlight | Reused:
     """Claim a key for the request with this hash, in a transaction of its own."""
     while True:
-        async with db.begin() as tx:
+        async with by_statement(db).connect() as tx:
             claimed = (
                 await tx.execute(
                     _CLAIM,

@@ -13,6 +13,7 @@ from adapters.db.allocations import (
     insert_allocations,
     insert_reservations,
 )
+from adapters.db.at_once import Statement, at_once
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.promises import promise_order
 from adapters.db.sourcing import Wanted, places_for, room_for, wants
@@ -87,75 +88,74 @@ async def record_order(
     )
     if stored.first() is None:
         return False
-    await _record_lines(tx, number, request)
-    await _record_tenders(tx, number, request)
-    await _record_event(tx, number, request, at)
+    await at_once(
+        tx, [_lines(number, request), _tenders(number, request), _placed(number, request, at)]
+    )
     return True
 
 
-async def _record_lines(tx: AsyncConnection, number: str, request: OrderRequest) -> None:
+def _lines(number: str, request: OrderRequest) -> Statement:
     weights = [line.total_minor for line in request.lines]
     shipping = allot(request.shipping_minor, weights)
     shipping_tax = allot(request.shipping_tax_minor, weights)
-    await tx.execute(
-        text(
-            """
-            INSERT INTO order_lines (order_number, line, sku, unit_price_minor, discount_minor,
-                tax_minor, total_minor, shipping_minor, shipping_tax_minor, ordered, unplanned,
-                cancelled, reserved, backordered, allocated, picked, shipped, delivered, returned,
-                refunded, charged)
-            VALUES (:n, :line, :sku, :price, :discount, :tax, :total, :shipping, :shipping_tax,
-                :units, :units, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-            """
-        ),
-        [
-            {
-                "n": number,
-                "line": index + 1,
-                "sku": line.sku,
-                "price": line.unit_price_minor,
-                "discount": line.discount_minor,
-                "tax": line.tax_minor,
-                "total": line.total_minor,
-                "shipping": shipping[index],
-                "shipping_tax": shipping_tax[index],
-                "units": line.quantity,
-            }
-            for index, line in enumerate(request.lines)
-        ],
+    rows = [
+        {
+            "line": index + 1,
+            "sku": line.sku,
+            "price": line.unit_price_minor,
+            "discount": line.discount_minor,
+            "tax": line.tax_minor,
+            "total": line.total_minor,
+            "shipping": shipping[index],
+            "shipping_tax": shipping_tax[index],
+            "units": line.quantity,
+        }
+        for index, line in enumerate(request.lines)
+    ]
+    return Statement(
+        """
+        INSERT INTO order_lines (order_number, line, sku, unit_price_minor, discount_minor,
+            tax_minor, total_minor, shipping_minor, shipping_tax_minor, ordered, unplanned,
+            cancelled, reserved, backordered, allocated, picked, shipped, delivered, returned,
+            refunded, charged)
+        SELECT :n, r.line, r.sku, r.price, r.discount, r.tax, r.total, r.shipping, r.shipping_tax,
+            r.units, r.units, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, sku text, price bigint,
+            discount bigint, tax bigint, total bigint, shipping bigint, shipping_tax bigint,
+            units int)
+        """,
+        {"n": number, "rows": json.dumps(rows)},
     )
 
 
-async def _record_tenders(tx: AsyncConnection, number: str, request: OrderRequest) -> None:
-    for index, tender in enumerate(request.tenders):
-        await tx.execute(
-            text(
-                "INSERT INTO tenders (order_number, tender, kind, provider, token, reference,"
-                " amount_minor) VALUES (:n, :t, :kind, :provider, :token, :reference, :amount)"
-            ),
-            {
-                "n": number,
-                "t": index + 1,
-                "kind": tender.kind,
-                "provider": getattr(tender, "provider", None),
-                "token": getattr(tender, "token", None),
-                "reference": tender.reference if isinstance(tender, TerminalTender) else None,
-                "amount": tender.amount_minor,
-            },
-        )
+def _tenders(number: str, request: OrderRequest) -> Statement:
+    rows = [
+        {
+            "tender": index + 1,
+            "kind": tender.kind,
+            "provider": getattr(tender, "provider", None),
+            "token": getattr(tender, "token", None),
+            "reference": tender.reference if isinstance(tender, TerminalTender) else None,
+            "amount": tender.amount_minor,
+        }
+        for index, tender in enumerate(request.tenders)
+    ]
+    return Statement(
+        "INSERT INTO tenders (order_number, tender, kind, provider, token, reference,"
+        " amount_minor) SELECT :n, r.tender, r.kind, r.provider, r.token, r.reference, r.amount"
+        " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(tender int, kind text, provider text,"
+        " token text, reference text, amount bigint)",
+        {"n": number, "rows": json.dumps(rows)},
+    )
 
 
-async def _record_event(
-    tx: AsyncConnection, number: str, request: OrderRequest, at: datetime
-) -> None:
+def _placed(number: str, request: OrderRequest, at: datetime) -> Statement:
     """Open the order's timeline."""
     units = sum(line.quantity for line in request.lines)
     total = format_money(request.total_minor, request.currency)
-    await tx.execute(
-        text(
-            "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
-            " VALUES (:n, 1, :at, :actor, 'order.placed', :summary, CAST(:data AS jsonb))"
-        ),
+    return Statement(
+        "INSERT INTO events (order_number, seq, at, actor, kind, summary, data)"
+        " VALUES (:n, 1, :at, :actor, 'order.placed', :summary, CAST(:data AS jsonb))",
         {
             "n": number,
             "at": at,

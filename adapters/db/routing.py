@@ -32,14 +32,9 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
     if turned_down:
         await _source_again(unit, turned_down, solver)
         await unit.flush("source_again")
-        unit = await _reread(unit)
+        unit = await unit.again()
     await _make_fulfillment_orders(unit)
     await unit.flush("route")
-
-
-async def _reread(unit: OrderUnit) -> OrderUnit:
-    after = await unit.reloaded()
-    return OrderUnit(unit.tx, after, unit.at, unit.actor, told=unit.told)
 
 
 async def _make_fulfillment_orders(unit: OrderUnit) -> None:

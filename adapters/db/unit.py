@@ -203,6 +203,11 @@ class OrderUnit:
         (after,) = await self.ask(_LOAD_ONE, number=self.number)
         return Order.model_validate(after.document)
 
+    async def again(self) -> "OrderUnit":
+        """Give a unit on the order as this transaction leaves it, for more effects."""
+        after = await self.reloaded()
+        return OrderUnit(self._tx, after, self.at, self.actor, told=self.told)
+
     async def flush(self, cause: str) -> None:
         """Write all that was gathered. Stock comes last: those rows are the hot ones."""
         self._write_moves()

@@ -23,7 +23,6 @@ TO_THE_DOOR = [
         ("read_order", ""),
         ("reserve_stock", ""),
         ("settle_payment", ":authorize:"),
-        ("confirm_order", ""),
         ("route_order", ""),
         ("read_fulfillment", ""),
         ("offer_work", ""),
@@ -123,6 +122,26 @@ async def test_whichever_step_breaks_once_the_order_is_delivered_and_paid_once(
     for number in numbers:
         await is_paid_once(world, number)
     assert await shelf(world) == (UNTOUCHED - len(numbers), 0, 0)
+    await world.audit_is_clean()
+
+
+async def test_an_order_paid_at_the_till_is_confirmed_once_however_that_breaks(
+    world: World,
+) -> None:
+    """A card's yes confirms the order with it; money that is there already leaves a step to do."""
+    await world.outside.hurries()
+    breaks = [Break("confirm_order", when) for when in ("before", "after")]
+    world.breaks_each_order(*breaks)
+    till = {"kind": "terminal", "reference": "till-7", "amount_minor": PRICE}
+
+    numbers = await place(world, len(breaks), tenders=[till])
+    await all_have(world, numbers, "completed")
+
+    await all_have_struck(world, numbers)
+    assert await shelf(world) == (UNTOUCHED - len(numbers), 0, 0)
+    for number in numbers:
+        told = [event["kind"] for event in await world.timeline(number)]
+        assert told.count("order.confirmed") == 1
     await world.audit_is_clean()
 
 
