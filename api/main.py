@@ -16,6 +16,7 @@ from api import (
     fulfillment_orders,
     health,
     inbound,
+    incoming,
     locations,
     openapi,
     order_commands,
@@ -53,6 +54,7 @@ ROUTERS = (
     channels.router,
     stock_changes.router,
     stock_imports.router,  # before what reads `imports` as an article
+    incoming.router,
     stock.router,
     transfers.router,
     routing.router,

@@ -123,6 +123,12 @@ def not_found() -> Problem:
     return Problem("not_found", "There is nothing here that you may see.")
 
 
+def unknown_field(field: str) -> Problem:
+    """Say that a `sku` or `location` of the body does not exist."""
+    flaw = Flaw(pointer=f"/{field}", code=f"{field}_unknown", detail="There is none.")
+    return Problem(f"{field}_unknown", "Nothing was changed.", errors=[flaw])
+
+
 def unavailable(what: str) -> Problem:
     """Say that `what` cannot be reached; nothing was done that was not acknowledged."""
     return Problem("unavailable", f"{what} cannot be reached.", headers={"Retry-After": "1"})

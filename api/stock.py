@@ -1,4 +1,4 @@
-"""Stock: counts and corrections, rules, expectations, levels and the ledger of movements."""
+"""Stock: counts and corrections, rules, levels and the ledger of movements."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -17,8 +17,8 @@ from api.body import JsonBody, invalid
 from api.idempotency import OnceOnly
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, decode_cursor, page
-from api.problems import Problem, not_found
-from oms.fields import Flaw, Id, Moment, Quantity, Wire, Words
+from api.problems import Problem, not_found, unknown_field
+from oms.fields import Flaw, Id, Moment, Wire, Words
 
 router = APIRouter(prefix="/v1/stock", tags=["Master data"])
 
@@ -87,16 +87,6 @@ class Policy(PolicyBody):
     sku: str
     location: str
     version: int
-
-
-class IncomingBody(Wire):
-    """Units expected at a place. The same `reference` for the same units counts once."""
-
-    sku: Id
-    location: Id
-    quantity: Quantity
-    expected_at: Moment
-    reference: Words
 
 
 class Level(Wire):
@@ -172,37 +162,12 @@ async def put_policy(
         )
     match outcome:
         case records.Unknown():
-            raise _unknown(outcome)
+            raise unknown_field(outcome.what)
         case records.VersionConflict():
             raise version_conflict()
         case policy:
             status = 201 if policy.version == 1 else 200
             return answer(Policy(**policy._asdict()), status, version=policy.version).response()
-
-
-@router.post("/incoming", response_model=IncomingBody, status_code=201)
-async def expect_incoming(
-    who: Operator,
-    once: OnceOnly,
-    body: Annotated[IncomingBody, Depends(JsonBody(IncomingBody))],
-) -> Response:
-    """Announce units that will come, e.g. by a purchase order."""
-
-    async def work(tx: AsyncConnection) -> Answer:
-        outcome = await records.expect_incoming(
-            tx, records.Incoming(**body.model_dump()), at=datetime.now(UTC)
-        )
-        match outcome:
-            case records.Unknown():
-                raise _unknown(outcome)
-            case records.ReferenceTaken():
-                raise Problem(
-                    "reference_reused", "The reference names other units expected at this place."
-                )
-            case incoming:
-                return answer(IncomingBody(**incoming._asdict()), 201)
-
-    return await once.in_transaction(work)
 
 
 @router.get("/{sku}", response_model=Stock)
@@ -287,8 +252,3 @@ def _refused(outcome: ledger.Refused) -> Problem:
         for error in outcome.errors
     ]
     return Problem(outcome.errors[0].code, "Nothing was changed.", errors=flaws)
-
-
-def _unknown(outcome: records.Unknown) -> Problem:
-    flaw = Flaw(pointer=f"/{outcome.what}", code=f"{outcome.what}_unknown", detail="There is none.")
-    return Problem(f"{outcome.what}_unknown", "Nothing was changed.", errors=[flaw])

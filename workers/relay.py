@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from adapters.db import idempotency
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting
-from adapters.db.overdue import tell_overdue_transfers
+from adapters.db.overdue import tell_overdue_incoming, tell_overdue_transfers
 from adapters.db.relaying import (
     Nudges,
     Unstarted,
@@ -185,11 +185,14 @@ class Relay:
 
     async def tell_overdue(self) -> int:
         """Tell once of goods that should have arrived by now."""
+        now = datetime.now(UTC)
         async with self._engine.begin() as tx:
-            told = await tell_overdue_transfers(tx, datetime.now(UTC), most=_BATCH)
-        if told:
-            log.warning("transfers_overdue", transfers=told)
-        return told
+            transfers = await tell_overdue_transfers(tx, now, most=_BATCH)
+        async with self._engine.begin() as tx:
+            expected = await tell_overdue_incoming(tx, now, most=_BATCH)
+        if transfers or expected:
+            log.warning("goods_overdue", transfers=transfers, incoming=expected)
+        return transfers + expected
 
     async def forget(self) -> int:
         """Let go of idempotency keys, old webhooks and old answers whose time is over."""

@@ -80,10 +80,22 @@ WHERE s.sku = ANY(CAST(:skus AS text[])) GROUP BY s.sku
 """
 )
 
+# Units that are still to come, by purchase order or on the road in a transfer; without a time, or
+# after it, nothing is promised on them.
+COMING = """(
+  SELECT i.sku, i.location, i.quantity - i.received AS quantity, i.expected_at,
+    'purchase_order' AS source, CAST(i.id AS text) AS id, i.reference
+  FROM incoming i WHERE i.ended_at IS NULL AND i.received < i.quantity
+  UNION ALL
+  SELECT r.sku, t.destination, r.shipped - r.received - r.lost, t.expected_at,
+    'transfer', t.id, t.reference
+  FROM transfer_lines r JOIN transfers t ON t.id = r.transfer WHERE r.shipped > r.received + r.lost
+)"""
+
 _INCOMING = text(
     f"""
 SELECT sum(i.quantity)::bigint AS quantity, i.expected_at
-FROM incoming i JOIN {PLACES} l ON l.id = i.location
+FROM {COMING} i JOIN {PLACES} l ON l.id = i.location
 WHERE i.sku = :sku AND i.expected_at >= :now
 GROUP BY i.expected_at ORDER BY i.expected_at
 """

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.availability import COMING
 from adapters.db.unit import OrderUnit
 from adapters.holidays import public_holidays
 from oms.orders import Order
@@ -41,7 +42,7 @@ def arrives(sku: str, location: str, units: str) -> str:
     return f"""(
         SELECT min(i.expected_at) FROM (
             SELECT e.expected_at, sum(e.quantity) OVER (ORDER BY e.expected_at, e.id) AS by_then
-            FROM incoming e
+            FROM {COMING} e
             WHERE e.sku = {sku} AND e.location = {location} AND e.expected_at >= :now) i
         WHERE i.by_then >= {units} + (SELECT greatest(0,
                 s.reserved + s.allocated + s.safety_stock - s.on_hand)

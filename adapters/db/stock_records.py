@@ -1,8 +1,7 @@
-"""Stock as the API shows it: levels and movements to read, rules and expectations to set."""
+"""Stock as the API shows it: levels and movements to read, rules to set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import text
@@ -10,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.adjustments import Movement
 from adapters.db.availability import AVAILABLE_HERE
-from adapters.db.stock import StockChange, apply_changes
 from adapters.db.stock_events import tell_rules_changed
 
 
@@ -41,16 +39,6 @@ class Policy(NamedTuple):
     version: int
 
 
-class Incoming(NamedTuple):
-    """Units expected at a place, e.g. by a purchase order."""
-
-    sku: str
-    location: str
-    quantity: int
-    expected_at: datetime
-    reference: str
-
-
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """There is no such product or location."""
@@ -63,13 +51,6 @@ class VersionConflict:
     """Somebody changed it since; `version` is what it is now."""
 
     version: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceTaken:
-    """The reference already names other units at this place."""
-
-    stored: Incoming
 
 
 async def stock_of(tx: AsyncConnection, sku: str) -> list[Level]:
@@ -114,7 +95,7 @@ async def set_policy(
 
     A limit below what is backordered already takes nothing back; it only lets no more through.
     """
-    unknown = await _unknown(tx, sku, location)
+    unknown = await unknown_place(tx, sku, location)
     if unknown:
         return unknown
     found = await tx.execute(
@@ -149,46 +130,6 @@ async def set_policy(
     return Policy(*row)
 
 
-async def expect_incoming(
-    tx: AsyncConnection, incoming: Incoming, *, at: datetime
-) -> Incoming | Unknown | ReferenceTaken:
-    """Count units as incoming. The same reference for the same units again counts once."""
-    unknown = await _unknown(tx, incoming.sku, incoming.location)
-    if unknown:
-        return unknown
-    added = await tx.execute(
-        text(
-            "INSERT INTO incoming (sku, location, quantity, expected_at, reference)"
-            " VALUES (:sku, :location, :quantity, :expected_at, :reference)"
-            " ON CONFLICT ON CONSTRAINT incoming_reference_once DO NOTHING"
-        ),
-        incoming._asdict(),
-    )
-    if not added.rowcount:
-        stored = await _incoming(tx, incoming)
-        return stored if stored == incoming else ReferenceTaken(stored)
-    place = f"{incoming.sku}:{incoming.location}"
-    await apply_changes(
-        tx,
-        [StockChange(sku=incoming.sku, location=incoming.location, incoming=incoming.quantity)],
-        cause="incoming",
-        key=f"incoming:{incoming.reference}:{place}",
-        at=at,
-    )
-    return incoming
-
-
-async def _incoming(tx: AsyncConnection, like: Incoming) -> Incoming:
-    found = await tx.execute(
-        text(
-            "SELECT sku, location, quantity, expected_at, reference FROM incoming"
-            " WHERE reference = :reference AND sku = :sku AND location = :location"
-        ),
-        {"reference": like.reference, "sku": like.sku, "location": like.location},
-    )
-    return Incoming(*found.one())
-
-
 async def _policy_version(tx: AsyncConnection, sku: str, location: str) -> int:
     version = await tx.scalar(
         text("SELECT policy_version FROM stock_levels WHERE sku = :sku AND location = :location"),
@@ -197,7 +138,8 @@ async def _policy_version(tx: AsyncConnection, sku: str, location: str) -> int:
     return version or 0
 
 
-async def _unknown(tx: AsyncConnection, sku: str, location: str) -> Unknown | None:
+async def unknown_place(tx: AsyncConnection, sku: str, location: str) -> Unknown | None:
+    """What of the two does not exist."""
     checks: Sequence[tuple[Literal["sku", "location"], str, Any]] = (
         ("sku", "SELECT EXISTS (SELECT FROM products WHERE sku = :it)", sku),
         ("location", "SELECT EXISTS (SELECT FROM locations WHERE id = :it)", location),

@@ -13,8 +13,15 @@ from adapters.db import master
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect
 from adapters.db.inbound import store_inbound
+from adapters.db.incoming import (
+    Incoming,
+    change_expectation,
+    end_expectation,
+    expect_incoming,
+)
 from adapters.db.stock import StockChange, apply_changes
 from adapters.db.transfers import NewTransfer, request_transfer
+from oms.incoming import Expectation
 from oms.policy import Policy
 from workers.relay import Relay
 
@@ -98,13 +105,7 @@ async def test_an_idempotency_key_is_kept_for_thirty_days(
         assert left.all() == ["young"]
 
 
-async def test_a_transfer_that_is_late_is_told_once_for_each_date(
-    engine: AsyncEngine, relay: Relay
-) -> None:
-    async def expect(at: datetime) -> None:
-        async with engine.begin() as tx:
-            await tx.execute(text("UPDATE transfers SET expected_at = :at"), {"at": at})
-
+async def _has_lamps_in_paris(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         for place in ("paris", "oslo"):
             values: dict[str, Any] = {"name": place, "kind": "store", "country": "FR"}
@@ -118,6 +119,17 @@ async def test_a_transfer_that_is_late_is_told_once_for_each_date(
             key="count",
             at=NOW,
         )
+
+
+async def test_a_transfer_that_is_late_is_told_once_for_each_date(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    async def expect(at: datetime) -> None:
+        async with engine.begin() as tx:
+            await tx.execute(text("UPDATE transfers SET expected_at = :at"), {"at": at})
+
+    await _has_lamps_in_paris(engine)
+    async with engine.begin() as tx:
         new = NewTransfer(id="T-1", origin="paris", destination="oslo", lines=(("LAMP", 2),))
         await request_transfer(tx, new, actor="ada", at=NOW)
 
@@ -132,3 +144,43 @@ async def test_a_transfer_that_is_late_is_told_once_for_each_date(
         steps = await tx.execute(text("SELECT kind FROM transfer_events ORDER BY seq"))
         assert [tuple(row) for row in events] == [("transfer.overdue", "T-1")] * 2
         assert [row.kind for row in steps] == ["transfer.requested", *["transfer.overdue"] * 2]
+
+
+async def test_goods_that_did_not_come_are_told_once_for_each_date(
+    engine: AsyncEngine, relay: Relay
+) -> None:
+    await _has_lamps_in_paris(engine)
+    past = NOW - timedelta(days=2)
+    async with engine.begin() as tx:
+        new = Incoming("LAMP", "paris", 10, past, "PO-1")
+        expected = await expect_incoming(tx, new, actor="ada", at=past)
+        assert isinstance(expected, Expectation)
+
+    told = [await relay.tell_overdue(), await relay.tell_overdue()]
+    async with engine.begin() as tx:
+        moved = NOW - timedelta(days=1)
+        late = await change_expectation(
+            tx, expected, quantity=10, expected_at=moved, actor="ada", at=NOW
+        )
+    told += [await relay.tell_overdue(), await relay.tell_overdue()]
+    async with engine.begin() as tx:
+        await end_expectation(tx, late, actor="ada", at=NOW)
+    told += [await relay.tell_overdue()]
+
+    assert told == [1, 0, 1, 0, 0]
+    async with engine.connect() as tx:
+        events = await tx.execute(text("SELECT kind FROM stock_events ORDER BY id"))
+        steps = await tx.execute(text("SELECT kind FROM incoming_changes ORDER BY seq"))
+        assert [row.kind for row in events] == [
+            "incoming.overdue",
+            "incoming.changed",
+            "incoming.overdue",
+            "incoming.cancelled",
+        ]
+        assert [row.kind for row in steps] == [
+            "announced",
+            "overdue",
+            "changed",
+            "overdue",
+            "cancelled",
+        ]

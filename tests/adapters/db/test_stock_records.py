@@ -2,14 +2,12 @@ from datetime import timedelta
 from typing import Any
 
 from adapters.db.availability import Expected, availability, backorder_room, candidates
+from adapters.db.incoming import Incoming, expect_incoming
 from adapters.db.stock import StockChange, Want
 from adapters.db.stock_records import (
-    Incoming,
     Policy,
-    ReferenceTaken,
     Unknown,
     VersionConflict,
-    expect_incoming,
     movements_of,
     set_policy,
     stock_of,
@@ -71,22 +69,6 @@ async def test_a_policy_for_what_does_not_exist_is_refused(stockroom: Stockroom)
     assert (article, place, unseen) == (Unknown("sku"), Unknown("location"), VersionConflict(0))
 
 
-async def test_units_on_their_way_count_once_by_their_reference(stockroom: Stockroom) -> None:
-    lamps = Incoming("LAMP", "paris", 100, NOW + timedelta(days=3), "PO-1")
-    mugs = Incoming("MUG", "paris", 7, NOW + timedelta(days=3), "PO-1")
-
-    async with stockroom.db.begin() as tx:
-        assert await expect_incoming(tx, lamps, at=NOW) == lamps
-        assert await expect_incoming(tx, lamps, at=NOW) == lamps
-        assert await expect_incoming(tx, mugs, at=NOW) == mugs
-        other = await expect_incoming(tx, lamps._replace(quantity=99), at=NOW)
-
-    assert other == ReferenceTaken(lamps)
-    assert await stockroom.level("LAMP", "paris") == {"incoming": 100}
-    assert await stockroom.level("MUG", "paris") == {"incoming": 7}
-    assert await stockroom.adds_up()
-
-
 async def test_only_places_that_serve_the_channel_by_the_method_are_asked(
     stockroom: Stockroom,
 ) -> None:
@@ -140,7 +122,9 @@ async def test_availability_adds_up_who_serves_the_channel_and_what_comes(
     soon, late = NOW + timedelta(days=2), NOW + timedelta(days=9)
     async with stockroom.db.begin() as tx:
         for reference, day in (("PO-2", late), ("PO-1", soon), ("PO-0", NOW - timedelta(days=1))):
-            await expect_incoming(tx, Incoming("LAMP", "paris", 10, day, reference), at=NOW)
+            await expect_incoming(
+                tx, Incoming("LAMP", "paris", 10, day, reference), actor="ada", at=NOW
+            )
 
         web = await availability(tx, sku="LAMP", quantity=6, channel="web", now=NOW)
         anyone = await availability(tx, sku="LAMP", quantity=6, now=NOW)
