@@ -4,29 +4,24 @@ Everything goes through the HTTP API, so that it also works against a stack else
 leave 0 when done, 1 when the API refused, 3 when there is no API to ask.
 """
 
-import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from workers.api_client import ApiClient, ApiRefused, ApiUnreachable
+from workers.api_client import ApiClient
+from workers.asking import ApiKey, ApiUrl, AsJson, ask_api
 from workers.commands_recover import run_restart
 from workers.order_views import explain_view, order_view, timeline_view
-from workers.settings import settings
-from workers.state import read_running
 
 app = typer.Typer(help="Look at one order, cancel it, or settle what it is parked on.")
 
-REFUSED, NO_API = 1, 3
 Json = dict[str, Any]
-T = TypeVar("T")
 
 
 class Resolution(StrEnum):
@@ -39,9 +34,6 @@ class Resolution(StrEnum):
 
 
 Number = Annotated[str, typer.Argument(help="The order number, e.g. K3M9-QXZ4-7.")]
-ApiUrl = Annotated[str | None, typer.Option(envvar="OMS_API_URL", help="Where the API listens.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="OMS_API_KEY", help="An operator's API key.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 @app.command()
@@ -57,7 +49,7 @@ def show(
             "timeline": [event async for event in api.every(f"{path}/timeline")],
         }
 
-    found = _call(ask, api_url, api_key)
+    found = ask_api(ask, api_url, api_key)
     _print(found, as_json, order_view(found["order"]), timeline_view(found["timeline"]))
 
 
@@ -66,7 +58,7 @@ def explain(
     number: Number, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """Say what an order waits for, since when, until when, what then, and what you may do."""
-    found = _call(lambda api: api.get(f"{_path(number)}/explain"), api_url, api_key)
+    found = ask_api(lambda api: api.get(f"{_path(number)}/explain"), api_url, api_key)
     _print(found, as_json, explain_view(number, found["data"]))
 
 
@@ -94,7 +86,7 @@ def cancel(
         body["lines"] = [
             {"line": line, "quantity": units} for line, units in zip(lines, quantities, strict=True)
         ]
-    answer = _call(
+    answer = ask_api(
         lambda api: api.post(f"{_path(number)}/cancel", body, key=str(uuid.uuid4())),
         api_url,
         api_key,
@@ -125,7 +117,7 @@ def resolve(
             body["result"] = json.loads(result)
         except ValueError as error:
             raise typer.BadParameter(f"--result is no JSON: {error}") from error
-    answer = _call(
+    answer = ask_api(
         lambda api: api.post(f"{_path(number)}/resolve", body, key=str(uuid.uuid4())),
         api_url,
         api_key,
@@ -152,44 +144,6 @@ def restart(
 
 def _path(number: str) -> str:
     return f"/v1/orders/{quote(number, safe='')}"
-
-
-def _call(ask: Callable[[ApiClient], Awaitable[T]], url: str | None, key: str | None) -> T:
-    """Ask the API named by the options, the environment or the stack that runs here."""
-    if key is None:
-        running = read_running(settings().home)
-        if running is None:
-            _leave(
-                NO_API,
-                Text("No stack runs here. Start one with `oms up`,")
-                + Text(" or set OMS_API_URL and OMS_API_KEY."),
-            )
-        url, key = url or running.api, running.keys["operator"]
-
-    async def run() -> T:
-        async with ApiClient.at(url or settings().api_url, key) as api:
-            return await ask(api)
-
-    try:
-        return asyncio.run(run())
-    except ApiRefused as refused:
-        _leave(REFUSED, problem_view(refused))
-    except ApiUnreachable as error:
-        _leave(NO_API, Text(f"The API does not answer ({error}). See `oms doctor`."))
-
-
-def problem_view(refused: ApiRefused) -> RenderableType:
-    """Show a refusal: the code for looking it up, the reason, and each field at fault."""
-    text = Text.assemble((refused.problem_code, "bold red"), f"  {refused.detail}")
-    for flaw in refused.flaws:
-        text.append(f"\n  {flaw.get('pointer', '')}  ", "bold")
-        text.append(f"{flaw.get('code', '')}: {flaw.get('detail', '')}")
-    return text
-
-
-def _leave(code: int, message: RenderableType) -> NoReturn:
-    Console(stderr=True).print(message)
-    raise typer.Exit(code)
 
 
 def _print(document: Json, as_json: bool, *views: RenderableType) -> None:

@@ -35,11 +35,11 @@ class PretendOms:
         parts = request.url.path.removeprefix("/v1/").split("/")
         body = json.loads(request.content) if request.content else {}
         match request.method, *parts:
+            case _, "stock", "imports", *_:
+                return self._import(body)
             case "PUT", kind, _:
                 self.put[kind] += 1
                 return httpx.Response(201, json=body)
-            case "POST", "stock", "adjustments":
-                return self._count(body)
             case "POST", "orders":
                 return self._place(body)
             case "POST", "orders", number, "resolve":
@@ -63,10 +63,10 @@ class PretendOms:
         events = [event | {"summary": f"{number} was placed"}]
         return httpx.Response(200, json={"data": events, "next_cursor": None})
 
-    def _count(self, body: Json) -> httpx.Response:
-        for row in body["adjustments"]:
-            self.stock[row["sku"], row["location"]] = row["set"]
-        return httpx.Response(200, json={"data": []})
+    def _import(self, body: Json) -> httpx.Response:
+        for row in body["rows"] if isinstance(body.get("rows"), list) else ():
+            self.stock[row["sku"], row["location"]] = row["on_hand"]
+        return httpx.Response(200, json={"id": "si-1", "state": "open"})
 
     def _place(self, body: Json) -> httpx.Response:
         token = body["tenders"][0].get("token", "tok_ok")

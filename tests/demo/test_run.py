@@ -11,8 +11,9 @@ from rich.console import Console
 
 from adapters.http import Http
 from tests.demo.pretend import PretendOms
+from workers import stock_import
 from workers.api_client import ApiClient, ApiRefused
-from workers.demo import loader, runner
+from workers.demo import runner
 from workers.demo.board import board_view, loading, outcome_view, watching
 from workers.demo.catalogue import Catalogue, StockRow
 from workers.demo.closing import Ending
@@ -139,7 +140,7 @@ async def test_an_order_placed_by_an_earlier_run_is_watched_too(
 async def test_everything_a_retailer_has_is_loaded_and_told(
     api: ApiClient, oms: PretendOms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "ROWS_IN_A_BATCH", 7)
+    monkeypatch.setattr(stock_import, "ROWS_IN_A_PART", 7)
     told: dict[str, tuple[int, int]] = {}
     retailer = Catalogue(
         channels={"web-de": "Web"},

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.http import Http
-from workers import commands_order
+from workers import asking, commands_order
 from workers.api_client import ApiClient
 
 NUMBER = "K3M9-QXZ4-7"
@@ -206,7 +206,7 @@ def test_without_a_stack_or_a_key_it_says_how_to_get_one(
     oms: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMS_API_KEY")
-    monkeypatch.setattr(commands_order, "read_running", lambda home: None)
+    monkeypatch.setattr(asking, "read_running", lambda home: None)
 
     told = oms("show", NUMBER)
 

@@ -6,13 +6,10 @@ from urllib.parse import quote
 
 from workers.api_client import ApiClient
 from workers.demo.catalogue import Catalogue, Json, StockRow
+from workers.stock_import import import_stock
 
 AT_ONCE = 12
 """Requests in flight; more only queue up in the API's connection pool."""
-
-BATCHES_AT_ONCE = 3
-ROWS_IN_A_BATCH = 2_000
-"""Rows in one adjustment. With the longest ids they stay well below the API's 1 MiB."""
 
 Report = Callable[[str, int, int], None]
 """Told what is being loaded, how much of it is there, and how much there will be."""
@@ -51,22 +48,10 @@ async def _put(
 
 
 async def _count_stock(api: ApiClient, rows: Sequence[StockRow], run: str, report: Report) -> None:
-    done = 0
+    def sent(what: str, done: int, total: int) -> None:
+        if what == "sent":
+            report("stock", done, total)
 
-    async def one(first: int) -> None:
-        nonlocal done
-        batch = rows[first : first + ROWS_IN_A_BATCH]
-        async with slots:
-            body = {"adjustments": [_counted(row) for row in batch]}
-            await api.post("/v1/stock/adjustments", body, key=f"{run}:stock:{first}")
-        done += len(batch)
-        report("stock", done, len(rows))
-
-    slots = asyncio.Semaphore(BATCHES_AT_ONCE)
-    async with asyncio.TaskGroup() as group:
-        for first in range(0, len(rows), ROWS_IN_A_BATCH):
-            group.create_task(one(first))
-
-
-def _counted(row: StockRow) -> Json:
-    return {"sku": row.sku, "location": row.location, "set": row.on_hand, "reason": "count"}
+    if rows:
+        header = {"reference": f"{run}:stock", "kind": "counts"}
+        await import_stock(api, header, [row._asdict() for row in rows], report=sent)
