@@ -18,14 +18,19 @@ METHODS = ("home", "store_pickup")
 # What counts for a channel is said here, once, for what is shown and for what is sold: join levels
 # `s` with these places as `l`, and take `AVAILABLE` and `ROOM` of them. Parameters: `:channel`, or
 # null for all of them; `:methods`, any of which a place must serve; `:only`, one location or null.
-PLACES = """(
-  SELECT l.*, coalesce(CAST(c.buffers ->> l.kind AS bigint), 0) AS buffer
-  FROM locations l LEFT JOIN channels c ON c.id = CAST(:channel AS text)
-  WHERE l.active AND l.serves && CAST(:methods AS text[])
+# The limit makes each level look for its own place: the planner cannot know that most places serve,
+# and would look through all of them for each article.
+PLACES = """LATERAL (
+  SELECT l.*, coalesce(CAST((SELECT buffers FROM channels WHERE id = CAST(:channel AS text))
+    ->> l.kind AS bigint), 0) AS buffer
+  FROM locations l
+  WHERE l.id = s.location AND l.active AND l.serves && CAST(:methods AS text[])
     AND (CAST(:channel AS text) IS NULL OR l.channels && ARRAY['*', CAST(:channel AS text)])
-    AND (c.location_kinds IS NULL OR l.kind = ANY(c.location_kinds))
+    AND coalesce(l.kind = ANY ((SELECT location_kinds FROM channels
+      WHERE id = CAST(:channel AS text))::text[]), true)
     AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
-)"""
+  LIMIT 1
+) l ON true"""
 
 # What may not be sold yet, but as a preorder: read once a statement, they are few.
 _ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
@@ -51,7 +56,7 @@ def _places(units: str, *, buffer: str = "l.buffer") -> TextClause:
         f"""
         SELECT l.id, l.latitude, l.longitude, {buffer} AS buffer,
           jsonb_object_agg(s.sku, {units}) AS available
-        FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+        FROM stock_levels s JOIN {PLACES}
         WHERE s.sku = ANY(CAST(:skus AS text[])) AND {units} > 0
         GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY l.id
         """
@@ -68,14 +73,14 @@ SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available,
   coalesce(sum({ROOM}), 0)::bigint AS backorderable,
   (SELECT available_from FROM products WHERE sku = :sku AND available_from > now())
     AS preorder_until
-FROM stock_levels s JOIN {PLACES} l ON l.id = s.location WHERE s.sku = :sku
+FROM stock_levels s JOIN {PLACES} WHERE s.sku = :sku
 """
 )
 
 _AVAILABLE_BY_SKU = text(
     f"""
 SELECT s.sku, sum({AVAILABLE})::bigint AS available
-FROM stock_levels s JOIN {PLACES} l ON l.id = s.location
+FROM stock_levels s JOIN {PLACES}
 WHERE s.sku = ANY(CAST(:skus AS text[])) GROUP BY s.sku
 """
 )
@@ -94,10 +99,10 @@ COMING = """(
 
 _INCOMING = text(
     f"""
-SELECT sum(i.quantity)::bigint AS quantity, i.expected_at
-FROM {COMING} i JOIN {PLACES} l ON l.id = i.location
-WHERE i.sku = :sku AND i.expected_at >= :now
-GROUP BY i.expected_at ORDER BY i.expected_at
+SELECT sum(s.quantity)::bigint AS quantity, s.expected_at
+FROM {COMING} s JOIN {PLACES}
+WHERE s.sku = :sku AND s.expected_at >= :now
+GROUP BY s.expected_at ORDER BY s.expected_at
 """
 )
 

@@ -179,12 +179,12 @@ WITH scanned AS (
   SELECT xid, min(id) AS id, sku, location, is_rule, channel FROM scanned
   GROUP BY xid, sku, location, is_rule, channel HAVING is_rule OR sum(effect) <> 0
 ), relevant AS (
-  SELECT c.*, NOT c.is_rule AS moved, c.sku IS NULL AS is_wide
-  FROM change c LEFT JOIN {PLACES} l ON l.id = c.location
+  SELECT s.*, NOT s.is_rule AS moved, s.sku IS NULL AS is_wide
+  FROM change s LEFT JOIN {PLACES}
   WHERE CASE
-    WHEN c.sku IS NOT NULL THEN CAST(:channel AS text) IS NULL OR l.id IS NOT NULL
-    WHEN c.location IS NOT NULL THEN true
-    ELSE c.channel = CAST(:channel AS text) END
+    WHEN s.sku IS NOT NULL THEN CAST(:channel AS text) IS NULL OR l.id IS NOT NULL
+    WHEN s.location IS NOT NULL THEN true
+    ELSE s.channel = CAST(:channel AS text) END
 )
 SELECT s.is_cut, s.last_xid, s.last_id, r.xid, r.id, r.sku, r.location, r.moved, r.is_wide
 FROM seen s LEFT JOIN relevant r ON true ORDER BY r.xid, r.id

@@ -1,9 +1,10 @@
 """`oms bench`: measure the product on this machine."""
 
 import asyncio
+import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,19 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from adapters.db.engine import connect
+from adapters.db.migrate import upgrade
 from workers.api_client import ApiClient
 from workers.bench.asleep import NotAsleep
 from workers.bench.orders import OrdersBench, OrdersRun
+from workers.bench.pgbench import PgBench, PgBenchFailed
+from workers.bench.stock import SIZES, StockBench, StockRun
 from workers.demo.board import loading
 from workers.demo.command import OnServer
 from workers.demo.surroundings import at_speed
 from workers.embedded.obtain import ToolMissing
+from workers.embedded.places import free_port
+from workers.embedded.postgres import Postgres, PostgresMissing, binaries
 from workers.embedded.processes import ChildFailed
 from workers.settings import settings
 from workers.stack import Server, Stack
@@ -130,6 +137,89 @@ async def _orders(
                 told=report,
             )
             return await run.measure()
+
+
+@app.command()
+def stock(
+    seconds: Annotated[float, typer.Option(min=1, help="For each side of each case.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls in the air at once.")] = 8,
+    rows: Annotated[
+        int, typer.Option(min=100_000, help="Stock rows in the end; all of it takes minutes.")
+    ] = SIZES[-1],
+    json_path: JsonPath = None,
+) -> None:
+    """Reserve stock, ask what is available and import, each beside its floor.
+
+    On a database of its own, thrown away afterwards: the stack that runs is left alone.
+    """
+    console = Console()
+    sizes = [*(size for size in SIZES if size < rows), rows]
+    try:
+        found = asyncio.run(_stock(console, seconds, concurrency, sizes))
+    except (ChildFailed, PostgresMissing, PgBenchFailed) as failed:
+        console.print(str(failed), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from failed
+    console.print(_cases(found))
+    if json_path is not None:
+        json_path.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+async def _stock(
+    console: Console, seconds: float, concurrency: int, sizes: Sequence[int]
+) -> StockBench:
+    with loading(console) as report:
+        async with a_database() as server:
+            db = connect(server.url(), pool_size=concurrency)
+            program = binaries() / "pgbench"
+            run = StockRun(
+                db,
+                PgBench(program, server.url()) if program.exists() else None,
+                at_once=concurrency,
+                seconds=seconds,
+                sizes=sizes,
+                told=report,
+            )
+            try:
+                return await run.measure()
+            finally:
+                await db.dispose()
+
+
+def _cases(found: StockBench) -> Table:
+    table = Table("case", box=None, pad_edge=False)
+    for name in ("a second", "floor", "of floor", "pgbench", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for case in found.cases:
+        pgbench = "not measured" if case.case.startswith("reservations") else ""
+        if case.pgbench_per_second is not None:
+            pgbench = f"{case.pgbench_per_second:,.0f}"
+        times = [f"{ms:,.1f}" if ms is not None else "" for ms in (case.p50_ms, case.p99_ms)]
+        table.add_row(
+            case.case,
+            f"{case.per_second:,.0f}",
+            f"{case.floor_per_second:,.0f}",
+            f"{case.of_floor:.2f}",
+            pgbench,
+            *times,
+        )
+    return table
+
+
+@asynccontextmanager
+async def a_database() -> AsyncIterator[Postgres]:
+    """Give a PostgreSQL of one's own, durable, with the newest schema and nothing else."""
+    home = Path(tempfile.mkdtemp(prefix="oms-bench-"))
+    home.chmod(0o711)  # PostgreSQL's account passes through
+    server = Postgres(
+        home / "data", password=secrets.token_hex(8), port=free_port(), log=home / "postgres.log"
+    )
+    try:
+        await server.start()
+        await asyncio.to_thread(upgrade, server.url())
+        yield server
+    finally:
+        await server.stop()
+        shutil.rmtree(home)
 
 
 @asynccontextmanager
