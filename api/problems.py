@@ -124,7 +124,7 @@ def not_found() -> Problem:
 
 
 def unknown_field(field: str) -> Problem:
-    """Say that a `sku` or `location` of the body does not exist."""
+    """Say that the `sku`, `location` or `channel` that is named does not exist."""
     flaw = Flaw(pointer=f"/{field}", code=f"{field}_unknown", detail="There is none.")
     return Problem(f"{field}_unknown", "Nothing was changed.", errors=[flaw])
 

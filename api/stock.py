@@ -1,7 +1,7 @@
 """Stock: counts and corrections, rules, levels and the ledger of movements."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.db import adjustments as ledger
 from adapters.db import master
 from adapters.db import stock_records as records
+from adapters.db import stock_view as view
 from adapters.db.credentials import Credential
 from api.answers import Answer, IfMatch, answer, version_conflict
 from api.auth import Database, NodeOrOperator, Operator
 from api.body import JsonBody, invalid
 from api.idempotency import OnceOnly
 from api.ids import PathId
-from api.lists import ListQuery, QueryOf, decode_cursor, page
+from api.lists import ListQuery, Query, QueryOf, decode_cursor, page
 from api.problems import Problem, not_found, unknown_field
 from oms.fields import Flaw, Id, Moment, Wire, Words
 
@@ -89,13 +90,12 @@ class Policy(PolicyBody):
     version: int
 
 
-class Level(Wire):
-    """The buckets of one place. `incoming` holds `in_transit`; `damaged` is beside `on_hand`.
+class Buckets(Wire):
+    """Units by bucket. `incoming` holds `in_transit`; `damaged` is beside `on_hand`.
 
     `available` is what an order may take now: what `backordered` units wait for is theirs.
     """
 
-    location: str
     on_hand: int
     reserved: int
     allocated: int
@@ -108,12 +108,72 @@ class Level(Wire):
     available: int
 
 
+class LevelForChannel(Wire):
+    """What a level gives a channel. `why_not`: why it gives nothing."""
+
+    available: int
+    buffer: int
+    why_not: list[str]
+
+
+class Level(Buckets):
+    """The buckets of one place; `for_channel` where a channel was asked for."""
+
+    location: str
+    for_channel: LevelForChannel | None
+
+
+class LevelOfSku(Level):
+    """The buckets of one article at one place."""
+
+    sku: str
+
+
+class LevelList(Wire):
+    """Levels by article and location."""
+
+    data: list[LevelOfSku]
+    next_cursor: str | None
+
+
+class ComingUnits(Wire):
+    """Units that are still to come. `overdue`: their time has passed."""
+
+    location: str
+    quantity: int
+    expected_at: Moment | None
+    overdue: bool
+    source: Literal["purchase_order", "transfer"]
+    id: str
+    reference: str | None
+
+
 class Stock(Wire):
-    """One article's stock everywhere."""
+    """One article's stock everywhere.
+
+    `available_for_channel` is what the channel that was asked for could have of it altogether.
+    """
 
     sku: str
     available: int
+    available_for_channel: int | None
+    totals: Buckets
     locations: list[Level]
+    incoming: list[ComingUnits]
+
+
+class StockQuery(Query):
+    """Whose view is wanted."""
+
+    channel: Id | None = None
+
+
+class LevelQuery(ListQuery):
+    """What the list is narrowed to, and whose view is wanted."""
+
+    sku: Id | None = None
+    location: Id | None = None
+    channel: Id | None = None
 
 
 @router.post("/adjustments", response_model=Adjusted)
@@ -170,16 +230,77 @@ async def put_policy(
             return answer(Policy(**policy._asdict()), status, version=policy.version).response()
 
 
-@router.get("/{sku}", response_model=Stock)
-async def get_stock(who: Operator, sku: PathId, db: Database) -> Response:
-    """Read an article's stock, place by place."""
+@router.get("", response_model=LevelList)
+async def list_levels(
+    who: NodeOrOperator,
+    db: Database,
+    query: Annotated[LevelQuery, Depends(QueryOf(LevelQuery))],
+) -> Response:
+    """List levels by article and location; with `channel`, what each gives to it and why not."""
+    position = decode_cursor(query.cursor, str, str)
     async with db.connect() as tx:
-        levels = await records.stock_of(tx, sku)
+        await _known_channel(tx, query.channel)
+        found = await view.levels(
+            tx,
+            sku=query.sku,
+            location=query.location,
+            channel=query.channel,
+            reach=None if "*" in who.locations or who.role == "operator" else sorted(who.locations),
+            after=(position[0], position[1]) if position else None,
+            limit=query.limit + 1,
+        )
+    body = page(
+        found,
+        query.limit,
+        show=lambda level: LevelOfSku(sku=level.sku, **_level(level)),
+        position=lambda level: (level.sku, level.location),
+    )
+    return answer(body).response()
+
+
+@router.get("/{sku}", response_model=Stock)
+async def get_stock(
+    who: Operator,
+    sku: PathId,
+    db: Database,
+    query: Annotated[StockQuery, Depends(QueryOf(StockQuery))],
+) -> Response:
+    """Read an article's stock, place by place, and what is coming."""
+    async with db.connect() as tx:
+        await _known_channel(tx, query.channel)
+        levels = await view.levels(tx, sku=sku, channel=query.channel)
         if not levels and await master.get(tx, master.PRODUCTS, sku) is None:
             raise not_found()
-    shown = [Level(**level._asdict()) for level in levels]
-    available = sum(level.available for level in levels)
-    return answer(Stock(sku=sku, available=available, locations=shown)).response()
+        coming = await view.coming(tx, sku, now=datetime.now(UTC))
+    totals = {
+        bucket: sum(getattr(level, bucket) for level in levels) for bucket in Buckets.model_fields
+    }
+    channel = sum(level.for_channel.available for level in levels if level.for_channel)
+    stock = Stock(
+        sku=sku,
+        available=totals["available"],
+        available_for_channel=None if query.channel is None else channel,
+        totals=Buckets(**totals),
+        locations=[Level(**_level(level)) for level in levels],
+        incoming=[ComingUnits.model_validate(each._asdict()) for each in coming],
+    )
+    return answer(stock).response()
+
+
+def _level(level: view.Level) -> dict[str, Any]:
+    given = level.for_channel
+    shown = None
+    if given is not None:
+        shown = LevelForChannel(
+            available=given.available, buffer=given.buffer, why_not=list(given.why_not)
+        )
+    counted = {name: getattr(level, name) for name in Buckets.model_fields}
+    return {**counted, "location": level.location, "for_channel": shown}
+
+
+async def _known_channel(tx: AsyncConnection, channel: str | None) -> None:
+    if channel is not None and await master.get(tx, master.CHANNELS, channel) is None:
+        raise unknown_field("channel")
 
 
 @router.get("/{sku}/movements", response_model=MovementList)

@@ -33,20 +33,20 @@ PLACES = """LATERAL (
 ) l ON true"""
 
 # What may not be sold yet, but as a preorder: read once a statement, they are few.
-_ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
+ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
 
 # What lies at a place beyond what is kept back. What its open backorders wait for is theirs; the
 # ledger decides by the same rule, under the lock.
 _LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
-AVAILABLE_HERE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - s.backordered) ELSE 0 END"
-AVAILABLE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - s.backordered - l.buffer) ELSE 0 END"
-_FOR_QUEUE = f"CASE WHEN {_ON_SALE} THEN greatest(0, {_LEFT} - l.buffer) ELSE 0 END"
+AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - s.backordered) ELSE 0 END"
+AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - s.backordered - l.buffer) ELSE 0 END"
+_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - l.buffer) ELSE 0 END"
 
 # Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
 # arrived stays in the count as long as nobody else may have it.
 ROOM = f"""greatest(0, s.backorder_limit - CASE
   WHEN NOT s.backorder_from_incoming THEN s.backordered
-  WHEN {_ON_SALE} THEN greatest(0, s.backordered - greatest(0, {_LEFT})) - s.incoming
+  WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {_LEFT})) - s.incoming
   ELSE s.backordered - greatest(0, {_LEFT}) - s.incoming END)"""
 
 

@@ -1,4 +1,4 @@
-"""Stock as the API shows it: levels and movements to read, rules to set."""
+"""Stock as the API shows it: movements to read, rules to set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,24 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.adjustments import Movement
-from adapters.db.availability import AVAILABLE_HERE
 from adapters.db.stock_events import tell_rules_changed
-
-
-class Level(NamedTuple):
-    """The buckets of one place; `available` is what could be taken there now."""
-
-    location: str
-    on_hand: int
-    reserved: int
-    allocated: int
-    safety_stock: int
-    incoming: int
-    in_transit: int
-    requested: int
-    damaged: int
-    backordered: int
-    available: int
 
 
 class Policy(NamedTuple):
@@ -51,19 +34,6 @@ class VersionConflict:
     """Somebody changed it since; `version` is what it is now."""
 
     version: int
-
-
-async def stock_of(tx: AsyncConnection, sku: str) -> list[Level]:
-    """All places that have or had the SKU, by location."""
-    found = await tx.execute(
-        text(
-            "SELECT location, on_hand, reserved, allocated, safety_stock, incoming, in_transit,"
-            f" requested, damaged, backordered, {AVAILABLE_HERE} AS available"
-            " FROM stock_levels s WHERE sku = :sku ORDER BY location"
-        ),
-        {"sku": sku},
-    )
-    return [Level(*row) for row in found]
 
 
 async def movements_of(

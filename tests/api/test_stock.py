@@ -21,24 +21,25 @@ async def test_counts_and_corrections_are_answered_with_their_movements(api: Api
     ledger = (await api.operator.get("/v1/stock/MOVED/movements")).json()
 
     assert [move["delta"] for move in answered.json()["data"]] == [12, -2]
+    level = {
+        "on_hand": 10,
+        "reserved": 0,
+        "allocated": 0,
+        "safety_stock": 0,
+        "incoming": 0,
+        "in_transit": 0,
+        "requested": 0,
+        "damaged": 0,
+        "backordered": 0,
+        "available": 10,
+    }
     assert stock == {
         "sku": "MOVED",
         "available": 10,
-        "locations": [
-            {
-                "location": "wh-paris",
-                "on_hand": 10,
-                "reserved": 0,
-                "allocated": 0,
-                "safety_stock": 0,
-                "incoming": 0,
-                "in_transit": 0,
-                "requested": 0,
-                "damaged": 0,
-                "backordered": 0,
-                "available": 10,
-            }
-        ],
+        "available_for_channel": None,
+        "totals": level,
+        "locations": [{**level, "location": "wh-paris", "for_channel": None}],
+        "incoming": [],
     }
     assert [move["delta"] for move in ledger["data"]] == [-2, 12]
     assert ledger["data"][1].items() >= {"bucket": "on_hand", "cause": "count"}.items()
@@ -233,3 +234,106 @@ async def test_a_question_that_makes_no_sense_is_refused(
     refused = await api.channel.get(f"/v1/availability?{query}")
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
+
+
+async def test_stock_is_read_as_a_channel_sees_it_and_says_why_a_place_does_not_count(
+    api: Api,
+) -> None:
+    sku = "SEEN"
+    places: dict[str, dict[str, Any]] = {
+        "depot": {"kind": "warehouse"},
+        "shop": {"kind": "store"},
+        "bare-shop": {"kind": "store"},
+        "closed": {"active": False},
+        "outlet": {"channels": ["outlet"]},
+        "agent": {"kind": "reseller"},
+        "lockers": {"serves": ["locker"]},
+    }
+    for place, more in places.items():
+        await api.has(sku, location=place, units=1 if place == "bare-shop" else 5)
+        body = {"name": place, "kind": "warehouse", "address": {"country": "FR"}, **more}
+        await api.operator.put(f"/v1/locations/{place}", json=body)
+    rules = {"location_kinds": ["warehouse", "store"], "buffers": {"store": 1}}
+    await api.operator.put("/v1/channels/picky", json={"name": "Picky", **rules})
+
+    stock = (await api.operator.get(f"/v1/stock/{sku}?channel=picky")).json()
+    listed = (await api.operator.get(f"/v1/stock?sku={sku}&channel=picky")).json()["data"]
+
+    given = {level["location"]: level["for_channel"] for level in stock["locations"]}
+    assert {place: (each["available"], each["why_not"]) for place, each in given.items()} == {
+        "depot": (5, []),
+        "shop": (4, []),
+        "bare-shop": (0, ["nothing_left"]),
+        "closed": (0, ["location_inactive"]),
+        "outlet": (0, ["serves_other_channels"]),
+        "agent": (0, ["kind_does_not_count"]),
+        "lockers": (0, ["serves_no_method"]),
+    }
+    assert (stock["available"], stock["available_for_channel"]) == (31, 9)
+    assert (stock["totals"]["on_hand"], given["shop"]["buffer"]) == (31, 1)
+    assert [level["location"] for level in listed] == sorted(places)
+    assert {level["location"]: level["for_channel"] for level in listed} == given
+
+
+async def test_an_article_that_may_not_be_sold_says_so(api: Api) -> None:
+    await api.has("SOON", units=5)
+    await api.operator.put("/v1/channels/any", json={"name": "Any", "active": False})
+    soon = {"name": "Lamp", "available_from": "2036-01-01T00:00:00Z", "sellable": False}
+    await api.operator.put("/v1/products/SOON", json=soon)
+
+    stock = (await api.operator.get("/v1/stock/SOON?channel=any")).json()
+    unknown = await api.operator.get("/v1/stock/SOON?channel=none")
+
+    assert stock["locations"][0]["for_channel"]["why_not"] == [
+        "article_not_sellable",
+        "article_not_on_sale_yet",
+        "channel_closed",
+    ]
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "channel_unknown")
+
+
+async def test_stock_shows_what_is_coming_with_its_dates(api: Api) -> None:
+    await api.has("DUE", units=8)
+    await api.has("DUE", location="wh-oslo", units=0)
+    order = {"sku": "DUE", "location": "wh-paris", "quantity": 3, "reference": "PO-DUE"}
+    for late, reference in (("2036-12-01T08:00:00Z", "PO-DUE"), ("2026-01-01T08:00:00Z", "OLD")):
+        body = {**order, "expected_at": late, "reference": reference}
+        await api.operator.post("/v1/stock/incoming", json=body, headers=key())
+    lines = [{"sku": "DUE", "quantity": 2}]
+    body = {"from": "wh-paris", "to": "wh-oslo", "lines": lines}
+    id = (await api.operator.post("/v1/transfers", json=body, headers=key())).json()["id"]
+    await api.operator.post(f"/v1/transfers/{id}/ship", json={}, headers=key())
+
+    stock = (await api.operator.get("/v1/stock/DUE")).json()
+
+    coming = [
+        (each["source"], each["reference"] or each["id"], each["quantity"], each["overdue"])
+        for each in stock["incoming"]
+    ]
+    assert coming == [
+        ("purchase_order", "OLD", 3, True),
+        ("purchase_order", "PO-DUE", 3, False),
+        ("transfer", id, 2, False),
+    ]
+    assert stock["totals"].items() >= {"on_hand": 6, "incoming": 8, "in_transit": 2}.items()
+
+
+async def test_levels_are_listed_page_by_page_and_a_node_sees_its_own(api: Api) -> None:
+    for sku in ("PAGE-1", "PAGE-2", "PAGE-3"):
+        await api.has(sku, location="wh-oslo", units=1)
+    await api.has("PAGE-2", location="wh-rome", units=1)
+
+    first = (await api.other_node.get("/v1/stock?limit=2")).json()
+    pages, cursor = [first], first["next_cursor"]
+    while cursor:
+        pages.append((await api.other_node.get(f"/v1/stock?limit=2&cursor={cursor}")).json())
+        cursor = pages[-1]["next_cursor"]
+    one = (await api.operator.get("/v1/stock?location=wh-rome")).json()["data"]
+    never = await api.channel.get("/v1/stock")
+
+    listed = [(level["sku"], level["location"]) for page in pages for level in page["data"]]
+    assert listed == sorted(listed)
+    assert {place for _, place in listed} == {"wh-oslo"}
+    assert [sku for sku, _ in listed if sku.startswith("PAGE")] == ["PAGE-1", "PAGE-2", "PAGE-3"]
+    assert [(level["sku"], level["location"]) for level in one] == [("PAGE-2", "wh-rome")]
+    assert never.status_code == 403

@@ -10,8 +10,8 @@ from adapters.db.stock_records import (
     VersionConflict,
     movements_of,
     set_policy,
-    stock_of,
 )
+from adapters.db.stock_view import levels
 from oms.sourcing import Candidate
 from tests.adapters.db.stockroom import NOW, Stockroom
 
@@ -22,7 +22,7 @@ async def test_a_level_shows_its_buckets_and_what_can_be_had(stockroom: Stockroo
     await stockroom.take("o1", Want(sku="LAMP", location="paris", quantity=3))
 
     async with stockroom.db.begin() as tx:
-        (level,) = await stock_of(tx, "LAMP")
+        (level,) = await levels(tx, sku="LAMP")
 
     assert (level.location, level.on_hand, level.reserved, level.available) == ("paris", 9, 3, 4)
 
