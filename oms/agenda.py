@@ -68,7 +68,8 @@ class Agenda(Message):
     `stage` is for people (search attribute), `waiting` says in words what is waited for.
     `verdict`: of an order being placed: `confirmed`, `refused`, or none yet. `version`: the
     order's, so that an older answer that comes late is told from a newer one. `parked`: the
-    process's own steps that the books show as waiting for a person.
+    process's own steps that the books show as waiting for a person. `then`: what will be due at
+    `wake_at` if nothing is heard before; carried out when it no longer fits, it does nothing.
     """
 
     due: tuple[Due, ...] = ()
@@ -80,6 +81,7 @@ class Agenda(Message):
     version: int = 0
     promise_by: datetime | None = None
     parked: tuple[str, ...] = ()
+    then: tuple[Due, ...] = ()
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:
@@ -100,10 +102,11 @@ def _parked_in(order: Order, workflow_id: str) -> tuple[str, ...]:
 
 def order_agenda(order: Order, now: datetime) -> Agenda:
     """Decide what an order's process does next."""
-    due = tuple(_order_due(order, now))
+    wake_at = _order_wakes(order, now)
     return Agenda(
-        due=due,
-        wake_at=_order_wakes(order, now),
+        due=tuple(_order_due(order, now)),
+        wake_at=wake_at,
+        then=(Due(do=ROUTE),) if wake_at is not None and wake_at == order.grace_until else (),
         stage=order_stage(order),
         waiting=_order_waiting(order),
         verdict=_verdict(order),
@@ -216,6 +219,12 @@ def _order_waiting(order: Order) -> str:
 
 
 # --- the fulfillment order ------------------------------------------------------------------
+
+
+def new_fulfillment(id: str) -> Agenda:
+    """What a new fulfillment order needs first, known without asking the books."""
+    tag = id.rpartition("-")[2]
+    return Agenda(stage="open", due=(Due(do=OFFER, about=id, step=f"offer:{tag}"),))
 
 
 def fulfillment_ended(order: Order, each: FulfillmentOrder) -> bool:

@@ -86,6 +86,12 @@ def order_workflow_id(number: str) -> str:
     return f"order/{number}"
 
 
+def order_of_workflow(workflow_id: str) -> str:
+    """The order that a workflow works for: its own number, or the one its part's begins with."""
+    kind, _, id = workflow_id.partition("/")
+    return id if kind == "order" else order_of(id)
+
+
 def fulfillment_workflow_id(fulfillment_order: str) -> str:
     """The id of the workflow that carries one fulfillment order."""
     return f"fulfillment/{fulfillment_order}"

@@ -32,6 +32,7 @@ from adapters.db.relaying import (
     sweep_technical,
     unstarted_orders,
 )
+from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
 from workflows.starting import StartOrder, start_order
 
@@ -134,15 +135,20 @@ class Relay:
     async def send_nudges(self) -> int:
         """Send the signals that are owed. Those that fail stay owed."""
         owed = await owed_nudges(self._engine, most=_BATCH)
-        taken = await asyncio.gather(*(self._signal(nudge) for nudge in owed))
+        ids = [nudge.workflow_id for nudge in owed]
+        agendas = await self._book.agendas(ids, datetime.now(UTC)) if ids else {}
+        taken = await asyncio.gather(
+            *(self._signal(nudge, agendas.get(nudge.workflow_id)) for nudge in owed)
+        )
         if any(taken):
             await sent(self._engine, [nudge for nudge, ok in zip(owed, taken, strict=True) if ok])
         return sum(len(nudge.ids) for nudge in owed) if all(taken) else 0
 
-    async def _signal(self, nudge: Nudges) -> bool:
+    async def _signal(self, nudge: Nudges, agenda: Agenda | None) -> bool:
         handle = self._client.get_workflow_handle(nudge.workflow_id)
+        told = [nudge.reason] if agenda is None else [nudge.reason, agenda]
         try:
-            await handle.signal("changed", nudge.reason, rpc_timeout=_RPC_TIMEOUT)
+            await handle.signal("changed", args=told, rpc_timeout=_RPC_TIMEOUT)
         except RPCError as fault:
             # Not there: it ended, or has not begun and reads the books when it does.
             return fault.status == RPCStatusCode.NOT_FOUND

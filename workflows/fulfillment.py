@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.nodes import NodeActivities
     from activities.orders import OrderActivities
     from oms import agenda as due_for
-    from oms.agenda import Agenda, Due
+    from oms.agenda import Agenda, Due, new_fulfillment
     from oms.book import DecideFulfillment
     from oms.decisions import Decision
     from workflows.messages import FulfillmentRef
@@ -38,13 +38,15 @@ class FulfillmentWorkflow(Repairable):
             stage="open",
             heal=timedelta(seconds=ref.heal_seconds),
             parked=ref.parked,
+            first=new_fulfillment(ref.id) if ref.is_new else None,
         )
 
     @workflow.run
     async def run(self, ref: FulfillmentRef) -> str:
         """Do what is due until nothing is left. Returns how it ended."""
         if not await self._process.run():
-            workflow.continue_as_new(ref.model_copy(update={"parked": self._process.parked}))
+            now = {"parked": self._process.parked, "is_new": False}
+            workflow.continue_as_new(ref.model_copy(update=now))
         return self._process.agenda.stage
 
     async def _read(self) -> Agenda:

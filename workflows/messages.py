@@ -27,10 +27,14 @@ class OrderRef(Message):
 
 
 class FulfillmentRef(Message):
-    """A fulfillment order by its id, and the order it is part of. The rest as in `OrderRef`."""
+    """A fulfillment order by its id, and the order it is part of. The rest as in `OrderRef`.
+
+    `is_new`: nothing was done for it yet.
+    """
 
     id: str
     order: str
+    is_new: bool = False
     heal_seconds: float = 60
     parked: tuple[Parked, ...] = ()
 

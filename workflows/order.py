@@ -149,7 +149,7 @@ class OrderWorkflow(Repairable):
     async def _serve(self, due: Due) -> None:
         """Start the fulfillment order's own process, or find it running."""
         ref = FulfillmentRef(
-            id=due.about, order=self._number, heal_seconds=self._order.heal_seconds
+            id=due.about, order=self._number, heal_seconds=self._order.heal_seconds, is_new=True
         )
         with suppress(WorkflowAlreadyStartedError):
             await workflow.start_child_workflow(

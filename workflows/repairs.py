@@ -3,6 +3,7 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from oms.agenda import Agenda
     from workflows.messages import Answer, ResolveRequest
     from workflows.steps import Process
 
@@ -39,6 +40,6 @@ class Repairable:
     @workflow.signal(
         description="Something changed in the books: look again. Harmless at any time."
     )
-    def changed(self, reason: str = "") -> None:
-        """Look at the books again."""
-        self._process.changed()
+    def changed(self, reason: str = "", agenda: Agenda | None = None) -> None:
+        """Look at the books again; the relay brings along what they say."""
+        self._process.changed(agenda)

@@ -172,10 +172,14 @@ class Process:
         """Do not start this again in this run, though the agenda goes on listing it."""
         self._once.add(due.name)
 
-    def changed(self) -> None:
-        """Hear that the books changed."""
-        self._stale = True
+    def changed(self, agenda: Agenda | None = None) -> None:
+        """Hear that the books changed; without `agenda` they are asked what is due now."""
         self.heard += 1
+        if agenda is None:
+            self._stale = True
+        else:
+            self._take(agenda)
+            self._news = True
 
     def _take(self, agenda: Agenda) -> None:
         if agenda.version >= self.agenda.version:
@@ -239,7 +243,13 @@ class Process:
         wait = max(at - workflow.now(), _SHORTEST_NAP)
         await workflow.sleep(wait, summary=self.agenda.waiting[:200] or "The next deadline")
         self._begun_at.clear()
-        self._stale = True
+        then = self.agenda.then if self.agenda.wake_at == at else ()
+        if then:
+            due = {"due": (*self.agenda.due, *then), "then": (), "wake_at": None}
+            self.agenda = self.agenda.model_copy(update=due)
+            self._news = True
+        else:
+            self._stale = True
 
     def _may_renew(self) -> bool:
         """Nothing is in the air: every step rests, and nobody waits for an answer."""

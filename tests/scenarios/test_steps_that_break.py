@@ -20,11 +20,9 @@ UNTOUCHED = 500
 TO_THE_DOOR = [
     Break(activity, when, about=about)
     for activity, about in (
-        ("read_order", ""),
         ("reserve_stock", ""),
         ("settle_payment", ":authorize:"),
         ("route_order", ""),
-        ("read_fulfillment", ""),
         ("offer_work", ""),
         ("buy_label", ""),
         ("settle_payment", ":capture:"),
@@ -35,6 +33,7 @@ TO_THE_DOOR = [
 WHEN_CANCELLED = [
     Break(activity, when, about=about)
     for activity, about in (
+        ("read_order", ""),
         ("carry_out", ""),
         ("ask_to_stop", ""),
         ("settle_payment", ":void:"),
@@ -123,6 +122,30 @@ async def test_whichever_step_breaks_once_the_order_is_delivered_and_paid_once(
         await is_paid_once(world, number)
     assert await shelf(world) == (UNTOUCHED - len(numbers), 0, 0)
     await world.audit_is_clean()
+
+
+async def test_a_location_that_answers_late_loses_the_work_once_however_the_look_breaks(
+    database_url: str, temporal: Client
+) -> None:
+    async with impatient(database_url, temporal, "node_answer") as world:
+        await world.works_by_hand("wh-lyon")
+        breaks = [Break("read_fulfillment", when) for when in ("before", "after")]
+        world.breaks_each_order(*breaks)
+
+        numbers = await place(world, len(breaks))
+
+        for number in await all_closed(world, numbers):
+            order = await world.order(number)
+            assert [each["request"] for each in order["fulfillment_orders"]] == ["expired"]
+        await all_have_struck(world, numbers)
+        assert await shelf(world) == (UNTOUCHED, 0, 0)
+        await world.audit_is_clean()
+
+
+async def all_closed(world: World, numbers: list[str]) -> list[str]:
+    for number in numbers:
+        await world.until_closed(number)
+    return numbers
 
 
 async def test_an_order_paid_at_the_till_is_confirmed_once_however_that_breaks(
