@@ -73,7 +73,7 @@ SELECT s.sku, s.location, {_COUNTED}, {AVAILABLE_HERE} AS available,
   array_remove(ARRAY[{_WHY_NOT}], NULL) AS why_not
 FROM stock_levels s JOIN locations p ON p.id = s.location JOIN products a ON a.sku = s.sku
   LEFT JOIN channels c ON c.id = CAST(:channel AS text)
-  LEFT JOIN {PLACES} l ON l.id = s.location
+  LEFT JOIN {PLACES}
 """
 _WHERE = {
     "sku": "s.sku = :sku",
