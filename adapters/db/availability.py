@@ -3,7 +3,8 @@
 These read without locking; `adapters.db.stock.take` checks again under the lock.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -37,17 +38,29 @@ ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
 
 # What lies at a place beyond what is kept back. What its open backorders wait for is theirs; the
 # ledger decides by the same rule, under the lock.
-_LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
-AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - s.backordered) ELSE 0 END"
-AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - s.backordered - l.buffer) ELSE 0 END"
-_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, {_LEFT} - l.buffer) ELSE 0 END"
+LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
+AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered) ELSE 0 END"
+AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered - l.buffer) ELSE 0 END"
+_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - l.buffer) ELSE 0 END"
 
 # Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
 # arrived stays in the count as long as nobody else may have it.
 ROOM = f"""greatest(0, s.backorder_limit - CASE
   WHEN NOT s.backorder_from_incoming THEN s.backordered
-  WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {_LEFT})) - s.incoming
-  ELSE s.backordered - greatest(0, {_LEFT}) - s.incoming END)"""
+  WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {LEFT})) - s.incoming
+  ELSE s.backordered - greatest(0, {LEFT}) - s.incoming END)"""
+
+# Units that are still to come, by purchase order or on the road in a transfer; without a time, or
+# after it, nothing is promised on them.
+COMING = """(
+  SELECT i.sku, i.location, i.quantity - i.received AS quantity, i.expected_at,
+    'purchase_order' AS source, CAST(i.id AS text) AS id, i.reference
+  FROM incoming i WHERE i.ended_at IS NULL AND i.received < i.quantity
+  UNION ALL
+  SELECT r.sku, t.destination, r.shipped - r.received - r.lost, t.expected_at,
+    'transfer', t.id, t.reference
+  FROM transfer_lines r JOIN transfers t ON t.id = r.transfer WHERE r.shipped > r.received + r.lost
+)"""
 
 
 def _places(units: str, *, buffer: str = "l.buffer") -> TextClause:
@@ -67,13 +80,23 @@ _CANDIDATES = _places(AVAILABLE)
 _CANDIDATES_FOR_QUEUE = _places(_FOR_QUEUE)
 _PLACES_WITH_ROOM = _places(ROOM, buffer="0")
 
+# The articles come as one document: of an array the planner would know the length, and plan anew.
 _AVAILABILITY = text(
     f"""
-SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available,
-  coalesce(sum({ROOM}), 0)::bigint AS backorderable,
-  (SELECT available_from FROM products WHERE sku = :sku AND available_from > now())
-    AS preorder_until
-FROM stock_levels s JOIN {PLACES} WHERE s.sku = :sku
+SELECT k.sku, h.available, h.backorderable, (
+        SELECT p.available_from FROM products p WHERE p.sku = k.sku AND p.available_from > now()
+    ) AS preorder_until, (
+        SELECT coalesce(json_agg(json_build_array(e.quantity, e.expected_at)
+            ORDER BY e.expected_at), '[]')
+        FROM (
+            SELECT sum(s.quantity)::bigint AS quantity, s.expected_at
+            FROM {COMING} s JOIN {PLACES}
+            WHERE s.sku = k.sku AND s.expected_at >= :now GROUP BY s.expected_at) e
+    ) AS coming
+FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku), LATERAL (
+    SELECT coalesce(sum({AVAILABLE}), 0)::bigint AS available,
+        coalesce(sum({ROOM}), 0)::bigint AS backorderable
+    FROM stock_levels s JOIN {PLACES} WHERE s.sku = k.sku) h
 """
 )
 
@@ -82,27 +105,6 @@ _AVAILABLE_BY_SKU = text(
 SELECT s.sku, sum({AVAILABLE})::bigint AS available
 FROM stock_levels s JOIN {PLACES}
 WHERE s.sku = ANY(CAST(:skus AS text[])) GROUP BY s.sku
-"""
-)
-
-# Units that are still to come, by purchase order or on the road in a transfer; without a time, or
-# after it, nothing is promised on them.
-COMING = """(
-  SELECT i.sku, i.location, i.quantity - i.received AS quantity, i.expected_at,
-    'purchase_order' AS source, CAST(i.id AS text) AS id, i.reference
-  FROM incoming i WHERE i.ended_at IS NULL AND i.received < i.quantity
-  UNION ALL
-  SELECT r.sku, t.destination, r.shipped - r.received - r.lost, t.expected_at,
-    'transfer', t.id, t.reference
-  FROM transfer_lines r JOIN transfers t ON t.id = r.transfer WHERE r.shipped > r.received + r.lost
-)"""
-
-_INCOMING = text(
-    f"""
-SELECT sum(s.quantity)::bigint AS quantity, s.expected_at
-FROM {COMING} s JOIN {PLACES}
-WHERE s.sku = :sku AND s.expected_at >= :now
-GROUP BY s.expected_at ORDER BY s.expected_at
 """
 )
 
@@ -180,17 +182,34 @@ async def availability(
     Without a channel: all active places. `in_stock`: at least `quantity` units. Incoming units
     whose date has passed are not promised any more.
     """
-    who = {"sku": sku, "channel": channel, "methods": list(METHODS), "only": None}
-    now_there = (await tx.execute(_AVAILABILITY, who)).one()
-    incoming = await tx.execute(_INCOMING, who | {"now": now})
-    expected = tuple(Expected(row.quantity, row.expected_at) for row in incoming)
+    (found,) = await availabilities(tx, skus=[sku], quantity=quantity, channel=channel, now=now)
+    return found
+
+
+async def availabilities(
+    tx: AsyncConnection,
+    *,
+    skus: Sequence[str],
+    quantity: int = 1,
+    channel: str | None = None,
+    now: datetime,
+) -> list[Availability]:
+    """The `availability` of several articles, in one statement and in the order asked for."""
+    who = {"channel": channel, "methods": list(METHODS), "only": None}
+    found = await tx.execute(_AVAILABILITY, who | {"skus": json.dumps(skus), "now": now})
+    rows = {row.sku: row for row in found}
+    return [_availability(rows[sku], quantity) for sku in skus]
+
+
+def _availability(row: Any, quantity: int) -> Availability:
+    expected = tuple(Expected(n, datetime.fromisoformat(at)) for n, at in row.coming)
     return Availability(
-        sku,
-        now_there.available,
-        now_there.available >= quantity,
+        row.sku,
+        row.available,
+        row.available >= quantity,
         expected,
-        now_there.backorderable,
-        now_there.preorder_until,
+        row.backorderable,
+        row.preorder_until,
     )
 
 

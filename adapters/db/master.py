@@ -3,7 +3,8 @@
 A write is one transaction: look at the version under the row's lock, then put the new content.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -175,6 +176,24 @@ async def unknown_skus(tx: AsyncConnection, skus: set[str]) -> set[str]:
         {"skus": sorted(skus)},
     )
     return skus - set(found)
+
+
+async def not_known(
+    tx: AsyncConnection, channel: str, skus: Sequence[str]
+) -> tuple[bool, set[str]]:
+    """Whether the channel takes no orders, and which of these are no articles that may be sold."""
+    row = (
+        await tx.execute(
+            text(
+                "SELECT EXISTS (SELECT FROM channels WHERE id = :channel AND active) AS is_open,"
+                " ARRAY(SELECT k.sku FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku)"
+                "  WHERE NOT EXISTS (SELECT FROM products p WHERE p.sku = k.sku AND p.sellable)"
+                " ) AS unknown"
+            ),
+            {"channel": channel, "skus": json.dumps(sorted(set(skus)))},
+        )
+    ).one()
+    return not row.is_open, set(row.unknown)
 
 
 async def channel_is_open(tx: AsyncConnection, id: str) -> bool:

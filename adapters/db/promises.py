@@ -1,7 +1,6 @@
 """What dates and prices are counted from, read from the books: places, services, what is coming."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -11,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.availability import COMING
+from adapters.db.availability import COMING, LEFT
 from adapters.db.unit import OrderUnit
 from adapters.holidays import public_holidays
 from oms.orders import Order
@@ -33,20 +32,30 @@ SERVICES = """(SELECT coalesce(json_agg(to_jsonb(v) ORDER BY v.id), '[]')
 """All services on offer: there are few, and what fits is decided where the parcel is known."""
 
 
-def arrives(sku: str, location: str, units: str) -> str:
+def arrives(sku: str, location: str, channel: str, units: str) -> str:
     """When so many backordered units of a level can be served, in SQL; null if nobody knows.
 
-    What others are owed there is served first, and what lies short on the shelf is made good.
-    Units whose date has passed are not counted on any more.
+    `units` with all that are served there before them. What lies there goes first, less what the
+    channel leaves; then what is coming, but for what should be there by now. No unit of a preorder
+    is served before its day, and it is what counts where nothing is announced.
     """
     return f"""(
-        SELECT min(i.expected_at) FROM (
-            SELECT e.expected_at, sum(e.quantity) OVER (ORDER BY e.expected_at, e.id) AS by_then
-            FROM {COMING} e
-            WHERE e.sku = {sku} AND e.location = {location} AND e.expected_at >= :now) i
-        WHERE i.by_then >= {units} + (SELECT greatest(0,
-                s.reserved + s.allocated + s.safety_stock - s.on_hand)
-            FROM stock_levels s WHERE s.sku = {sku} AND s.location = {location}))"""
+        SELECT CASE WHEN p.available_from > :now
+            THEN greatest(coalesce(a.at, p.available_from), p.available_from) ELSE a.at END
+        FROM products p, LATERAL (
+            SELECT CASE WHEN n.units <= 0 THEN CAST(:now AS timestamptz) ELSE (
+                SELECT min(i.expected_at) FROM (
+                    SELECT e.expected_at, sum(e.quantity) OVER (ORDER BY e.expected_at) AS by_then
+                    FROM {COMING} e WHERE e.sku = {sku} AND e.location = {location}
+                        AND e.expected_at >= :now) i
+                WHERE i.by_then >= n.units) END AS at
+            FROM (
+                SELECT {units} - ({LEFT}) + (
+                    SELECT coalesce(CAST(c.buffers ->> l.kind AS bigint), 0)
+                    FROM locations l LEFT JOIN channels c ON c.id = {channel}
+                    WHERE l.id = {location}) AS units
+                FROM stock_levels s WHERE s.sku = {sku} AND s.location = {location}) n) a
+        WHERE p.sku = {sku})"""
 
 
 # What is owed to this order at the place, and to all that waited there before it.
@@ -58,7 +67,7 @@ REGION = "o.document #>> '{delivery,address,region}'"
 
 WAITING = f"""(
     SELECT coalesce(json_agg(json_build_array(
-        r.location, {arrives("r.sku", "r.location", AHEAD)})), '[]')
+        r.location, {arrives("r.sku", "r.location", "o.channel", AHEAD)})), '[]')
     FROM reservations r
     WHERE r.order_number = o.number AND r.kind = 'backorder' AND r.state = 'open')"""
 """Where an order `o` waits for goods, and until when."""
@@ -73,11 +82,13 @@ FROM orders o WHERE o.number = :n
 
 _OF_PLACES = text(f"SELECT {_PLACES_OF} AS places, {SERVICES} AS services")
 
+_UNITS = """(w.quantity + (SELECT v.backordered FROM stock_levels v
+    WHERE v.sku = w.sku AND v.location = w.location))"""
+
 _ARRIVALS = text(
     f"""
-SELECT w.location, w.sku, {arrives("w.sku", "w.location", "(w.quantity + s.backordered)")} AS at
+SELECT w.location, w.sku, {arrives("w.sku", "w.location", "CAST(:channel AS text)", _UNITS)} AS at
 FROM jsonb_to_recordset(CAST(:late AS jsonb)) AS w(sku text, location text, quantity bigint)
-JOIN stock_levels s ON s.sku = w.sku AND s.location = w.location
 """
 )
 
@@ -121,24 +132,29 @@ def order_place(order: Order, region: str | None) -> Where:
     return Where(order.country, region, order.latitude, order.longitude)
 
 
-async def read_terms(
-    tx: AsyncConnection, places: Iterable[str], *, where: Where, method: str, policy: Policy
-) -> Terms:
-    """Read what the dates and prices of these places are counted from."""
+async def read_places(
+    tx: AsyncConnection, places: Iterable[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read places and services, as `terms_of` takes them."""
     row = (await tx.execute(_OF_PLACES, {"places": sorted(set(places))})).one()
-    return terms_of(where, method, row.places, row.services, policy)
+    return sorted(row.places, key=lambda place: str(place["id"])), row.services
 
 
 async def arrivals(
-    tx: AsyncConnection, late: Sequence[Pick], now: datetime
-) -> list[tuple[str, datetime | None]]:
-    """When the backordered units of a plan can be served, by place; None if nobody knows."""
-    units: dict[tuple[str, str], int] = defaultdict(int)
-    for pick in late:
-        units[(pick.sku, pick.location)] += pick.quantity
+    tx: AsyncConnection, picks: Sequence[Pick], late: Sequence[Pick], channel: str, now: datetime
+) -> dict[tuple[str, str], datetime | None]:
+    """When the backordered units of a plan can be served, by SKU and place; None: nobody knows.
+
+    `picks`: what the plan takes of what is there.
+    """
+    places = {(pick.sku, pick.location) for pick in late}
+    units = dict.fromkeys(places, 0)
+    for pick in (*picks, *late):
+        if (pick.sku, pick.location) in places:
+            units[pick.sku, pick.location] += pick.quantity
     rows = [{"sku": sku, "location": place, "quantity": n} for (sku, place), n in units.items()]
-    found = await tx.execute(_ARRIVALS, {"late": json.dumps(rows), "now": now})
-    return [(row.location, row.at) for row in found]
+    values = {"late": json.dumps(rows), "channel": channel, "now": now}
+    return {(row.sku, row.location): row.at for row in await tx.execute(_ARRIVALS, values)}
 
 
 def terms_of(

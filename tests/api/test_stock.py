@@ -153,6 +153,7 @@ async def test_a_channel_sees_what_it_could_have(api: Api) -> None:
     some = (await api.channel.get(path)).json()
     more = (await api.channel.get(f"{path}&quantity=4&country=FR&postal_code=69001")).json()
 
+    (at_home,) = some.pop("options")
     assert some == {
         "sku": "HAVE",
         "available": 3,
@@ -162,7 +163,9 @@ async def test_a_channel_sees_what_it_could_have(api: Api) -> None:
         "available_from": None,
         "incoming": [],
     }
+    assert at_home["method"] == "home"
     assert more["in_stock"] is False
+    assert more["options"] == []
 
 
 async def test_a_preorder_shows_from_when_it_is_there_and_how_many_may_be_had(api: Api) -> None:
@@ -174,6 +177,8 @@ async def test_a_preorder_shows_from_when_it_is_there_and_how_many_may_be_had(ap
 
     shown = (await api.channel.get("/v1/availability?sku=NOVEL&channel=web-fr")).json()
 
+    (preorder,) = shown.pop("options")
+    assert preorder["promise"] > "2036-03-01"
     assert shown == {
         "sku": "NOVEL",
         "available": 0,
@@ -222,6 +227,11 @@ async def test_what_is_coming_may_be_promised_where_the_policy_says_so(api: Api)
         ("sku=HAVE&channel=web-fr&country=FR&postal_code=%00", 422, "query_invalid"),
         ("sku=HAVE&channel=web-fr&country=FR&postal_code=1", 422, "address_invalid"),
         ("sku=NONE&channel=web-fr", 422, "sku_unknown"),
+        ("sku=HAVE,NONE&channel=web-fr", 422, "sku_unknown"),
+        ("sku=HAVE,&channel=web-fr", 422, "query_invalid"),
+        ("sku=HAVE,HAVE&channel=web-fr", 422, "query_invalid"),
+        (f"sku={','.join(f'A{i}' for i in range(101))}&channel=web-fr", 422, "query_invalid"),
+        ("sku=HAVE&sku=NONE&channel=web-fr", 422, "query_invalid"),
         ("sku=HAVE&channel=elsewhere", 404, "not_found"),
     ],
 )

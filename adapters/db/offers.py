@@ -1,0 +1,325 @@
+"""What a channel may offer for a basket now: by which method, until when, for how much.
+
+Each option is planned as an order would be that is placed now, and promised by the same terms, so
+that it can be placed as it says, while nobody else takes the goods. A basket that one place can
+serve whole, as nearly all can, needs one statement: the nearest such place is what the solver
+chooses. Only for others are all places read.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from math import inf
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.db.availability import AVAILABLE, METHODS, PLACES, backorder_room
+from adapters.db.placing import choose
+from adapters.db.promises import (
+    PLACE,
+    SERVICES,
+    Where,
+    arrivals,
+    read_places,
+    terms_of,
+)
+from adapters.db.sourcing import places_for
+from oms.policy import Policy
+from oms.promises import Promise, Terms, Units
+from oms.sourcing import Demand, Pick, Solver, distance_km
+
+STORES = 10
+"""So many stores are offered for collection, the nearest."""
+
+_NEAREST = 4
+"""So many places are read that can serve all; the solver's own order decides among them."""
+
+_METRES = """CASE WHEN CAST(:latitude AS float8) IS NOT NULL THEN
+    12742e3 * asin(least(1, sqrt(power(sin(radians(l.latitude - :latitude) / 2), 2)
+        + cos(radians(l.latitude)) * cos(radians(:latitude))
+        * power(sin(radians(l.longitude - :longitude) / 2), 2)))) END"""
+
+# Places that can serve all of a basket, the nearest by each method, each as promises read it.
+_WHOLE = text(
+    f"""
+WITH wanted AS (
+    SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
+        AS w(basket int, skus int, sku text, quantity bigint)
+), whole AS MATERIALIZED (
+    SELECT w.basket, l.id, l.serves, {_METRES} AS metres
+    FROM wanted w JOIN stock_levels s ON s.sku = w.sku JOIN {PLACES}
+    WHERE {AVAILABLE} >= w.quantity
+    GROUP BY w.basket, w.skus, l.id, l.serves, l.latitude, l.longitude HAVING count(*) = w.skus
+), nearest AS (
+    SELECT b.basket, m.method, n.id, n.rank
+    FROM (SELECT DISTINCT basket FROM whole) b,
+        (VALUES ('home', {_NEAREST}), ('store_pickup', {STORES})) m(method, most),
+        LATERAL (
+            SELECT h.id, row_number() OVER (ORDER BY h.metres NULLS LAST, h.id) AS rank
+            FROM whole h WHERE h.basket = b.basket AND m.method = ANY(h.serves)
+            ORDER BY h.metres NULLS LAST, h.id LIMIT m.most) n
+)
+SELECT
+    (SELECT coalesce(json_agg(json_build_array(basket, method, id) ORDER BY basket, method, rank),
+        '[]') FROM nearest) AS found,
+    (SELECT coalesce(json_agg(json_build_object(
+        'place', {PLACE}, 'at', json_build_array(l.latitude, l.longitude))), '[]')
+        FROM locations l WHERE l.id IN (SELECT id FROM nearest)) AS places,
+    {SERVICES} AS services
+"""
+)
+
+
+class Line(NamedTuple):
+    """Units of an article that are asked for."""
+
+    line: int
+    sku: str
+    quantity: int
+
+
+Basket = Sequence[Line]
+
+
+class Served(NamedTuple):
+    """Units of a line from a place. `backordered`: they are not there yet."""
+
+    line: int
+    location: str
+    quantity: int
+    backordered: bool
+
+
+class Option(NamedTuple):
+    """One way to have a basket, to be ordered with these two wishes."""
+
+    method: str
+    location: str | None
+    promise: Promise
+    cost_minor: int
+    currency: str | None
+    parcels: int
+    allow_split: bool
+    allow_backorder: bool
+    served: tuple[Served, ...]
+
+
+class Ask(NamedTuple):
+    """Who asks: what an order that is placed so would be planned by (`sourcing.Wanted`)."""
+
+    channel: str
+    latitude: float | None
+    longitude: float | None
+    allow_split: bool
+    allow_backorder: bool
+    method: str = "home"
+    pickup_location: str | None = None
+
+
+class Offering(NamedTuple):
+    """What all baskets of one request have in common. `now`: when an order may be confirmed."""
+
+    channel: str
+    where: Where | None
+    now: datetime
+    policy: Policy
+    solver: Solver
+
+    def ask(self, *, split: bool = False, backorder: bool = False) -> Ask:
+        """Ask for a delivery at home."""
+        where = self.where
+        here = (None, None) if where is None else (where.latitude, where.longitude)
+        return Ask(self.channel, *here, allow_split=split, allow_backorder=backorder)
+
+
+async def offers(
+    tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering
+) -> list[list[Option]]:
+    """The options for each basket: at home first, then the stores to collect from, nearest first.
+
+    At home a basket that one place serves whole has one option. Else it may have several: split,
+    from one place with units that come later, or both; none where no date is known.
+    """
+    found = await _whole(tx, baskets, offering)
+    hard = [basket for basket, each in zip(baskets, found.by_basket, strict=True) if not each.home]
+    late = await _may_be_late(tx, hard, offering)
+    options = []
+    for basket, places in zip(baskets, found.by_basket, strict=True):
+        stores = [_from_one(basket, id, "store_pickup", found, offering) for id in places.stores]
+        if places.home:
+            at_home = [_from_one(basket, places.home[0], "home", found, offering)]
+        else:
+            at_home = [each async for each in _from_several(tx, basket, offering, late=late)]
+        options.append([option for option in (*at_home, *stores) if option is not None])
+    return options
+
+
+# --- from one place -------------------------------------------------------------------------
+
+
+class _Nearest(NamedTuple):
+    """Places that serve a basket whole, nearest first."""
+
+    home: list[str]
+    stores: list[str]
+
+
+class _Found(NamedTuple):
+    """For each basket its places, and what promises read of all of them."""
+
+    by_basket: list[_Nearest]
+    places: dict[str, Any]
+    services: list[Any]
+    terms: dict[tuple[str, str], Terms]
+
+    def of(self, method: str, id: str, offering: Offering) -> Terms:
+        """What is counted from for a place; one where all go to the same destination."""
+        shared = method == "home" and offering.where is not None
+        key = (method, "" if shared else id)
+        if key not in self.terms:
+            places = list(self.places.values()) if shared else [self.places[id]]
+            where = _where(offering if shared else None, places)
+            self.terms[key] = terms_of(where, method, places, self.services, offering.policy)
+        return self.terms[key]
+
+
+async def _whole(tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering) -> _Found:
+    ask = offering.ask()
+    rows = [row for number, basket in enumerate(baskets) for row in _rows(number, basket)]
+    values = {
+        "wanted": json.dumps(rows),
+        "methods": list(METHODS),
+        "channel": offering.channel,
+        "only": None,
+        "latitude": ask.latitude,
+        "longitude": ask.longitude,
+    }
+    row = (await tx.execute(_WHOLE, values)).one()
+    far = {each["place"]["id"]: _metres(each["at"], ask) for each in row.places}
+    by_basket = [_Nearest([], []) for _ in baskets]
+    for basket, method, id in row.found:
+        chosen = by_basket[basket]
+        (chosen.home if method == "home" else chosen.stores).append(id)
+    for each in by_basket:
+        each.home.sort(key=lambda id: (far[id], id))
+    return _Found(by_basket, {p["place"]["id"]: p["place"] for p in row.places}, row.services, {})
+
+
+def _rows(number: int, basket: Basket) -> list[dict[str, Any]]:
+    units: dict[str, int] = {}
+    for line in basket:
+        units[line.sku] = units.get(line.sku, 0) + line.quantity
+    return [
+        {"basket": number, "skus": len(units), "sku": sku, "quantity": quantity}
+        for sku, quantity in units.items()
+    ]
+
+
+def _metres(at: Sequence[float | None], ask: Ask) -> float:
+    """How far the solver takes a place to be."""
+    north, east = at
+    if ask.latitude is None or ask.longitude is None or north is None or east is None:
+        return inf
+    return round(distance_km(ask.latitude, ask.longitude, (north, east)) * 1000)
+
+
+def _where(offering: Offering | None, places: Sequence[Any]) -> Where:
+    """Where it goes; without a destination, to somebody who lives beside the place."""
+    if offering is not None and offering.where is not None:
+        return offering.where
+    return Where(places[0]["country"], places[0]["region"])
+
+
+def _from_one(
+    basket: Basket, id: str, method: str, found: _Found, offering: Offering
+) -> Option | None:
+    picks = [Pick(line.line, id, line.quantity, line.sku) for line in basket]
+    terms = found.of(method, id, offering)
+    location = id if method == "store_pickup" else None
+    ask = offering.ask()
+    return _option(ask, picks, [], terms, offering.now, location=location)
+
+
+def _option(
+    ask: Ask,
+    picks: Sequence[Pick],
+    late: Sequence[tuple[Pick, datetime]],
+    terms: Terms,
+    now: datetime,
+    *,
+    location: str | None = None,
+) -> Option | None:
+    here = sorted({pick.location for pick in picks})
+    later = [Units(pick.location, at) for pick, at in late]
+    promise = terms.promise_all(now, [*(Units(place) for place in here), *later])
+    if promise is None:
+        return None
+    places = {*here, *(each.location for each in later)}
+    cost, currency = terms.cost(places)
+    return Option(
+        method=terms.method,
+        location=location,
+        promise=promise,
+        cost_minor=cost,
+        currency=currency,
+        parcels=len(here) + len({each.location for each in later}),
+        allow_split=ask.allow_split,
+        allow_backorder=ask.allow_backorder,
+        served=(
+            *(Served(p.line, p.location, p.quantity, backordered=False) for p in picks),
+            *(Served(p.line, p.location, p.quantity, backordered=True) for p, _ in late),
+        ),
+    )
+
+
+# --- from several places, or later ----------------------------------------------------------
+
+
+async def _may_be_late(
+    tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering
+) -> frozenset[str]:
+    """The articles of these baskets that some place may take backorders of."""
+    skus = {line.sku for basket in baskets for line in basket}
+    if not skus:
+        return frozenset()
+    ask = offering.ask(backorder=True)
+    places = await backorder_room(tx, skus=skus, channel=ask.channel, method=ask.method)
+    return frozenset(sku for place in places for sku in place.available)
+
+
+async def _from_several(
+    tx: AsyncConnection, basket: Basket, offering: Offering, *, late: frozenset[str]
+) -> AsyncIterator[Option | None]:
+    """What can be had from several places; if that is not all, with units that come later."""
+    demands = [Demand(line=line.line, sku=line.sku, quantity=line.quantity) for line in basket]
+    known: list[tuple[Served, ...]] = []
+    ask = offering.ask(split=True)
+    around = await places_for(tx, ask, [demand.sku for demand in demands])
+    picks, _, missing = await choose(tx, ask, demands, around, offering.solver)
+    if not missing:
+        yield await _priced(tx, ask, picks, [], offering)
+    if any(each.sku not in late for each in missing):
+        return
+    for split in (False, True) if late else ():
+        ask = offering.ask(split=split, backorder=True)
+        if split and not missing:
+            return
+        picks, backordered, short = await choose(tx, ask, demands, around, offering.solver)
+        option = None if short else await _priced(tx, ask, picks, backordered, offering)
+        if option is not None and option.served not in known:
+            known.append(option.served)
+            yield option
+
+
+async def _priced(
+    tx: AsyncConnection, ask: Ask, picks: Sequence[Pick], late: Sequence[Pick], offering: Offering
+) -> Option | None:
+    dates = await arrivals(tx, picks, late, ask.channel, offering.now) if late else {}
+    known = [(pick, at) for pick in late if (at := dates[pick.sku, pick.location]) is not None]
+    if len(known) < len(late):
+        return None
+    places, services = await read_places(tx, {pick.location for pick in (*picks, *late)})
+    terms = terms_of(_where(offering, places), ask.method, places, services, offering.policy)
+    return _option(ask, picks, known, terms, offering.now)
