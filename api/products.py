@@ -22,7 +22,8 @@ Millimetres = Annotated[int, Field(ge=0, le=1_000_000)]
 class ProductBody(Wire):
     """An article as it is written. `dimensions_mm` is length, width, height.
 
-    Before `available_from` its units are sold only as preorders, and none is sent.
+    Before `available_from` its units are sold only as preorders, and none is sent. It runs low when
+    `low_at` units or fewer are available at all places together.
     """
 
     name: Words
@@ -33,6 +34,7 @@ class ProductBody(Wire):
     sellable: bool = True
     image_url: Text | None = None
     available_from: Moment | None = None
+    low_at: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
 
 
 class Product(ProductBody):

@@ -74,12 +74,14 @@ class MovementList(Wire):
 class PolicyBody(Wire):
     """Units kept back, and units that may be promised beyond stock.
 
-    With `backorder_from_incoming`, what is coming may be promised besides the limit.
+    With `backorder_from_incoming`, what is coming may be promised besides the limit. The place runs
+    low when `low_at` units or fewer are available.
     """
 
     safety_stock: Units = 0
     backorder_limit: Units = 0
     backorder_from_incoming: bool = False
+    low_at: Units | None = None
 
 
 class Policy(PolicyBody):
@@ -218,6 +220,7 @@ async def put_policy(
             safety_stock=body.safety_stock,
             backorder_limit=body.backorder_limit,
             backorder_from_incoming=body.backorder_from_incoming,
+            low_at=body.low_at,
             if_version=if_version,
         )
     match outcome:

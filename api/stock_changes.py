@@ -1,18 +1,20 @@
 """What changed in stock, for channels that keep a copy, and what happened to it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db import master
 from adapters.db.availability import available_by_sku
-from adapters.db.stock_changes import Listing, Position, read_changes
+from adapters.db.credentials import Credential
+from adapters.db.stock_changes import Listing, Position, read_changes, read_events
 from api.answers import answer
 from api.auth import ChannelOrOperator, Database
 from api.lists import Query, QueryOf, WholeNumber, decode_cursor, encode_cursor
 from api.problems import Problem, not_found
-from oms.fields import Flaw, Id, Wire
+from oms.fields import Flaw, Id, Moment, Text, Wire
 
 router = APIRouter(prefix="/v1/stock", tags=["Availability"])
 
@@ -67,8 +69,70 @@ async def list_changes(
     return answer(found).response()
 
 
+class EventsQuery(Query):
+    """How far was read, and what it is narrowed to."""
+
+    kind: Text | None = None
+    sku: Id | None = None
+    location: Id | None = None
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_CHANGES)] = 100
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class StockEvent(Wire):
+    """What happened. `location` is null for all places together, `sku` for all it holds."""
+
+    id: int
+    at: Moment
+    kind: str
+    sku: str | None
+    location: str | None
+    data: dict[str, Any]
+
+
+class EventList(Wire):
+    """Events, oldest first. Ask again with `next_cursor`: at once if there is `more`."""
+
+    data: list[StockEvent]
+    next_cursor: str
+    more: bool
+
+
+@router.get("/events", response_model=EventList)
+async def list_events(
+    who: ChannelOrOperator,
+    db: Database,
+    query: Annotated[EventsQuery, Depends(QueryOf(EventsQuery))],
+) -> Response:
+    """Say what ran low or out, came back, vanished, is overdue; each of it once.
+
+    Channels hear of articles, and of the places that serve them, that run low or out or are back.
+    """
+    position = _position(query.cursor)
+    narrowed = {"kind": query.kind, "sku": query.sku, "location": query.location}
+    async with db.connect() as tx:
+        told = await read_events(
+            tx, position, limit=query.limit, reach=await _reach(tx, who), **narrowed
+        )
+    shown = [
+        StockEvent(**{name: getattr(event, name) for name in StockEvent.model_fields})
+        for event in told.events
+    ]
+    found = EventList(data=shown, next_cursor=_cursor(told.position), more=told.more)
+    return answer(found).response()
+
+
+async def _reach(tx: AsyncConnection, who: Credential) -> list[str] | None:
+    if who.role == "operator":
+        return None
+    if "*" in who.channels:
+        return ["*", *await master.channel_ids(tx)]
+    return ["*", *sorted(who.channels)]
+
+
 def _cursor(position: Position) -> str:
     """Name a position: `""` for a list of all articles, and no list at all, are told by a flag."""
+    assert position.life is not None
     listing = position.listing
     at, after = (listing.location or "", listing.after) if listing else ("", "")
     return encode_cursor(

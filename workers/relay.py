@@ -32,6 +32,7 @@ from adapters.db.relaying import (
     sweep_technical,
     unstarted_orders,
 )
+from adapters.db.running_low import tell_running_low
 from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
 from workflows.starting import StartOrder, start_order
@@ -88,6 +89,7 @@ class Relay:
             tasks.create_task(
                 self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
             )
+            tasks.create_task(self._each(self.follow_stock, asyncio.Event()))
             tasks.create_task(self._each(self.forget, asyncio.Event(), pause=FORGETS_EVERY))
 
     async def _each(
@@ -199,6 +201,10 @@ class Relay:
         if transfers or expected:
             log.warning("goods_overdue", transfers=transfers, incoming=expected)
         return transfers + expected
+
+    async def follow_stock(self) -> int:
+        """Tell who runs low or out. Never in the way of those who reserve."""
+        return _BATCH if await tell_running_low(self._engine, datetime.now(UTC)) else 0
 
     async def forget(self) -> int:
         """Let go of idempotency keys, old webhooks and old answers whose time is over."""

@@ -31,6 +31,7 @@ RULE_SETS: Table = RuleSetRow.__table__  # type: ignore[attr-defined] # the same
 _STOCK_RULES = {
     LOCATIONS.name: ("location", ("active", "kind", "channels", "serves")),
     CHANNELS.name: ("channel", ("location_kinds", "buffers")),
+    PRODUCTS.name: ("sku", ("available_from", "low_at")),
 }
 """What decides which stock counts for whom, and what is told of it when it changes."""
 
@@ -194,6 +195,11 @@ async def not_known(
         )
     ).one()
     return not row.is_open, set(row.unknown)
+
+
+async def channel_ids(tx: AsyncConnection) -> list[str]:
+    """All channels there are."""
+    return list(await tx.scalars(text("SELECT id FROM channels ORDER BY id")))
 
 
 async def channel_is_open(tx: AsyncConnection, id: str) -> bool:

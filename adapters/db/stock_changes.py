@@ -36,11 +36,11 @@ class Position:
     """How far a follower has read.
 
     `life`: which books it read; after a restore they may lack what was read, and have other rows
-    under the same numbers. `xid`, `id`: the last row. `listing`: what is to be listed before the
-    reading goes on.
+    under the same numbers. None where the position is kept in the books themselves. `xid`, `id`:
+    the last row. `listing`: what is to be listed before the reading goes on.
     """
 
-    life: int
+    life: int | None
     xid: int
     id: int
     listing: Listing | None = None
@@ -78,18 +78,12 @@ async def read_changes(
         channel: Only what can matter to this channel; None for everything that moved or was ruled.
     """
     life, horizon = (await tx.execute(_NOW)).one()
-    if position is None or position.life != life or position.xid > horizon:
+    if position is None or position.life not in (None, life) or position.xid > horizon:
         position = Position(life, horizon, 0, Listing())
     if position.listing is not None:
         return await _listed(tx, position, position.listing, limit)
     rows = await _scan(tx, position, horizon, channel)
     return _page(rows, position, horizon, limit)
-
-
-async def only_new(tx: AsyncConnection) -> Position:
-    """Where a follower begins that cares for what comes, not for what is."""
-    life, horizon = (await tx.execute(_NOW)).one()
-    return Position(life, horizon, 0)
 
 
 async def _listed(tx: AsyncConnection, position: Position, listing: Listing, limit: int) -> Page:
@@ -145,6 +139,53 @@ async def _scan(
     return found.all()
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Events, where to go on, and whether there is more right now."""
+
+    events: Sequence[Row[Any]]
+    position: Position
+    more: bool
+
+
+async def read_events(
+    tx: AsyncConnection,
+    position: Position | None,
+    *,
+    limit: int,
+    kind: str | None = None,
+    sku: str | None = None,
+    location: str | None = None,
+    reach: Sequence[str] | None = None,
+) -> Told:
+    """Read what was told of stock after a position, oldest first; without one, from the first.
+
+    Args:
+        tx: Any transaction; what is read is committed.
+        position: Where the last page ended. One of other books begins anew.
+        limit: Events, at least 1.
+        kind: Only these, e.g. `stock.out`.
+        sku: Only of this article.
+        location: Only of this place.
+        reach: Only what channels may know, and only of places that serve one of these. None for
+            everything.
+    """
+    life, horizon = (await tx.execute(_NOW)).one()
+    if position is None or position.life != life or position.xid > horizon:
+        position = Position(life, 0, 0)
+    narrowed = {"kind": kind, "sku": sku, "location": location, "reach": reach and list(reach)}
+    names = {"xid": position.xid, "id": position.id, "horizon": horizon, "most": SCANNED}
+    found = (await tx.execute(_EVENTS, names | narrowed | {"limit": limit + 1})).all()
+    scanned, events = found[0], [row for row in found if row.kind is not None]
+    if len(events) > limit:
+        last = replace(position, xid=events[limit - 1].xid, id=events[limit - 1].id)
+        return Told(events[:limit], last, more=True)
+    if scanned.is_cut:
+        last = replace(position, xid=scanned.last_xid, id=scanned.last_id)
+        return Told(events, last, more=True)
+    return Told(events, replace(position, xid=horizon, id=0), more=False)
+
+
 # A restore, and its end, begin another life of the books.
 _NOW = text(
     """
@@ -195,4 +236,27 @@ _ALL = text("SELECT sku FROM products WHERE sku > :after ORDER BY sku LIMIT :lim
 _AT_A_PLACE = text(
     "SELECT sku FROM stock_levels WHERE location = :location AND sku > :after"
     " ORDER BY sku LIMIT :limit"
+)
+
+_EVENTS = text(
+    """
+WITH scanned AS (
+  SELECT * FROM stock_events WHERE (xid, id) > (:xid, :id) AND xid < :horizon
+  ORDER BY xid, id LIMIT :most
+), seen AS (
+  SELECT count(*) = :most AS is_cut, max(xid) AS last_xid,
+    (array_agg(id ORDER BY xid DESC, id DESC))[1] AS last_id
+  FROM scanned
+), wanted AS (
+  SELECT e.* FROM scanned e LEFT JOIN locations l ON l.id = e.location
+  WHERE (CAST(:kind AS text) IS NULL OR e.kind = :kind)
+    AND (CAST(:sku AS text) IS NULL OR e.sku = :sku)
+    AND (CAST(:location AS text) IS NULL OR e.location = :location)
+    AND (CAST(:reach AS text[]) IS NULL OR (e.kind IN ('stock.low', 'stock.out', 'stock.back')
+      AND (e.location IS NULL OR l.channels && CAST(:reach AS text[]))))
+  ORDER BY xid, id LIMIT :limit
+)
+SELECT s.is_cut, s.last_xid, s.last_id, w.xid, w.id, w.at, w.kind, w.sku, w.location, w.data
+FROM seen s LEFT JOIN wanted w ON true ORDER BY w.xid, w.id
+"""
 )

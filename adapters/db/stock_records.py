@@ -19,6 +19,7 @@ class Policy(NamedTuple):
     safety_stock: int
     backorder_limit: int
     backorder_from_incoming: bool
+    low_at: int | None
     version: int
 
 
@@ -59,6 +60,7 @@ async def set_policy(
     safety_stock: int,
     backorder_limit: int,
     backorder_from_incoming: bool = False,
+    low_at: int | None = None,
     if_version: int | None = None,
 ) -> Policy | Unknown | VersionConflict:
     """Set a place's rules for a SKU. The policy's version is 1 when it is new.
@@ -72,17 +74,18 @@ async def set_policy(
         text(
             "INSERT INTO stock_levels AS s"
             " (sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  policy_version)"
-            " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, 1"
+            "  low_at, policy_version)"
+            " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, :low_at, 1"
             " WHERE CAST(:version AS int) IS NULL OR EXISTS ("
             "  SELECT FROM stock_levels WHERE sku = :sku AND location = :location)"
             " ON CONFLICT (sku, location) DO UPDATE SET safety_stock = excluded.safety_stock,"
             " backorder_limit = excluded.backorder_limit,"
             " backorder_from_incoming = excluded.backorder_from_incoming,"
+            " low_at = excluded.low_at,"
             " policy_version = s.policy_version + 1"
             " WHERE CAST(:version AS int) IS NULL OR s.policy_version = :version"
             " RETURNING sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  policy_version"
+            "  low_at, policy_version"
         ),
         {
             "sku": sku,
@@ -90,6 +93,7 @@ async def set_policy(
             "safety_stock": safety_stock,
             "backorder_limit": backorder_limit,
             "from_incoming": backorder_from_incoming,
+            "low_at": low_at,
             "version": if_version,
         },
     )

@@ -79,7 +79,8 @@ class ChannelRow(SQLModel, table=True):
 class ProductRow(SQLModel, table=True):
     """An article. `weight_g` grams, `dimensions_mm` length, width, height.
 
-    `available_from`: before it, units are sold only as preorders.
+    `available_from`: before it, units are sold only as preorders. `low_at`: all places together run
+    low at so many available units; null for never.
     """
 
     __tablename__ = "products"
@@ -99,6 +100,7 @@ class ProductRow(SQLModel, table=True):
     sellable: bool = True
     image_url: str | None = None
     available_from: datetime | None = Field(default=None, sa_column=_when())
+    low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
     version: int = 1
 
 
@@ -228,8 +230,8 @@ class StockLevelRow(SQLModel, table=True):
     `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
     part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
     `backordered`: units promised beyond stock, against `backorder_limit` and, with
-    `backorder_from_incoming`, what is coming. `policy_version` counts how often safety stock and
-    backorder limit were set, 0 for never.
+    `backorder_from_incoming`, what is coming. `low_at`: the place runs low at so many available
+    units; null for never. `policy_version` counts how often these were set, 0 for never.
     """
 
     __tablename__ = "stock_levels"
@@ -267,6 +269,7 @@ class StockLevelRow(SQLModel, table=True):
     backorder_from_incoming: bool = Field(
         default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
     )
+    low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
     policy_version: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
@@ -333,6 +336,31 @@ class StockEventRow(SQLModel, table=True):
     location: str | None = None
     data: dict[str, Any] = Field(sa_column=_json())
     xid: int | None = Field(default=None, sa_column=_transaction())
+
+
+class StockFollowerRow(SQLModel, table=True):
+    """How far one follower has read the ledger; see `adapters.db.stock_changes.Position`."""
+
+    __tablename__ = "stock_followers"
+    name: str = Field(sa_column=Column(TEXT, primary_key=True))
+    xid: int = Field(sa_column=Column(BIGINT, nullable=False))
+    id: int = Field(sa_column=Column(BIGINT, nullable=False))
+    listing: dict[str, Any] | None = Field(default=None, sa_column=_json(nullable=True))
+    looked_at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class StockAlertRow(SQLModel, table=True):
+    """What was told last of an article at a place, while it is `low` or `out`.
+
+    `location` is empty for all places together. Without a row it has enough.
+    """
+
+    __tablename__ = "stock_alerts"
+    __table_args__ = (CheckConstraint("state IN ('low', 'out')", name="alert_state"),)
+    sku: str = Field(sa_column=Column(TEXT, primary_key=True))
+    location: str = Field(sa_column=Column(TEXT, primary_key=True))
+    state: str
+    since: datetime = Field(sa_column=_when(nullable=False))
 
 
 class IncomingRow(SQLModel, table=True):

@@ -13,6 +13,7 @@ LAMP = {
     "sellable": True,
     "image_url": None,
     "available_from": "2036-12-01T08:00:00Z",
+    "low_at": 40,
 }
 LYON: dict[str, Any] = {
     "name": "Store Lyon",

@@ -1,3 +1,9 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from adapters.db.running_low import tell_running_low
 from tests.api.conftest import Api
 
 PATH = "/v1/stock/changes?channel=web-fr"
@@ -89,3 +95,50 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(api: Api) -> None:
         refused = await api.channel.get(PATH + query)
         assert (refused.status_code, refused.json()["code"]) == (422, "query_invalid"), query
     assert (await api.channel.get("/v1/stock/changes")).status_code == 422
+
+
+async def events(api: Api, who: httpx.AsyncClient, query: str = "") -> list[tuple[str, str, Any]]:
+    while await tell_running_low(api.engine, datetime.now(UTC)):
+        pass
+    answered = (await who.get(f"/v1/stock/events?limit=1000{query}")).json()
+    return [(each["kind"], each["sku"], each["location"]) for each in answered["data"]]
+
+
+async def test_who_runs_low_or_out_is_told_to_operators_and_to_those_it_serves(api: Api) -> None:
+    await api.has("LOW", units=9)
+    theirs = {"name": "A", "kind": "store", "address": {"country": "FR"}, "channels": ["other"]}
+    await api.operator.put("/v1/locations/theirs", json=theirs)
+    await api.adjust({"sku": "LOW", "location": "theirs", "set": 1})
+    ruled = await api.operator.put(
+        "/v1/stock/LOW/wh-paris/policy", json={"safety_stock": 0, "low_at": 4}
+    )
+    await api.operator.put("/v1/products/LOW", json={"name": "Lamp", "low_at": 4})
+
+    await api.adjust(
+        {"sku": "LOW", "location": "wh-paris", "set": 3},
+        {"sku": "LOW", "location": "theirs", "set": 0},
+    )
+
+    paris, everywhere = ("stock.low", "LOW", "wh-paris"), ("stock.low", "LOW", None)
+    assert ruled.json()["low_at"] == 4
+    of_lamps = "&sku=LOW&kind=stock.low"
+    assert await events(api, api.operator, of_lamps) == [everywhere, paris]
+    assert await events(api, api.operator, "&location=theirs") == [("stock.out", "LOW", "theirs")]
+    assert await events(api, api.channel, "&sku=LOW") == [everywhere, paris]
+
+
+async def test_events_are_read_in_pages_and_the_rules_are_the_operators(api: Api) -> None:
+    await api.has("PAGED", units=9)
+    path = "/v1/stock/PAGED/wh-paris/policy"
+    for units in (9, 10, 11):
+        await api.operator.put(path, json={"safety_stock": units})
+    ruled = "/v1/stock/events?sku=PAGED&kind=stock.rules_changed"
+
+    first = (await api.operator.get(f"{ruled}&limit=2")).json()
+    second = (await api.operator.get(f"{ruled}&cursor={first['next_cursor']}")).json()
+    third = (await api.operator.get(f"{ruled}&cursor={second['next_cursor']}")).json()
+
+    assert [len(page["data"]) for page in (first, second, third)] == [2, 1, 0]
+    assert (first["more"], second["more"]) == (True, False)
+    assert await events(api, api.channel, "&kind=stock.rules_changed") == []
+    assert (await api.node.get("/v1/stock/events")).status_code == 403
