@@ -1,6 +1,6 @@
-"""`oms stock`: bring a file of stock into the books.
+"""`oms stock`: bring a file of stock into the books, and find out where they have drifted.
 
-Leaves 0 when it is applied, 1 when it was refused, 3 when there is no API to ask.
+`import` leaves 0 when it is applied, 1 when it was refused, 3 when there is no API to ask.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from rich.text import Text
 from workers.api_client import ApiClient, ApiRefused
 from workers.asking import REFUSED, ApiKey, ApiUrl, AsJson, ask_api, leave
 from workers.demo.board import loading
+from workers.reconcile_command import reconcile
 from workers.stock_files import LineError, StockFile, check, read_stock
 from workers.stock_import import IMPORTS, import_stock
 
@@ -33,9 +34,7 @@ class Missing(StrEnum):
     ZERO = "zero"
 
 
-@app.callback()
-def stock() -> None:
-    """Import stock, and find out where the books have drifted."""
+app.command()(reconcile)
 
 
 @app.command("import")
@@ -181,6 +180,8 @@ def errors_view(file: Path, errors: list[LineError]) -> RenderableType:
 def import_view(done: Json, *, dry_run: bool) -> RenderableType:
     """Show what an import did, or would do."""
     result = done["result"]
+    if done["again"]:
+        return Text(_before(done), "bold")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
@@ -194,14 +195,17 @@ def import_view(done: Json, *, dry_run: bool) -> RenderableType:
 
 
 def _headline(done: Json, dry_run: bool) -> str:
-    if done["again"]:
-        when = datetime.fromisoformat(done["finished_at"])
-        return (
-            f"This was imported before, on {when:%Y-%m-%d %H:%M:%S} UTC: nothing changed. "
-            "A new count with the same content needs a --reference of its own."
-        )
-    said = "would do this" if dry_run else "is in the books"
-    return f"{done['kind']} of {done['rows']} rows {said} ({done['id']})"
+    if dry_run:
+        return f"{done['rows']} rows ({done['kind']}) would do this"
+    return f"{done['rows']} rows ({done['kind']}) are in the books, as {done['id']}"
+
+
+def _before(done: Json) -> str:
+    when = datetime.fromisoformat(done["finished_at"])
+    return (
+        f"This was imported before, on {when:%Y-%m-%d %H:%M:%S} UTC as {done['id']}: nothing "
+        "changed. A new count with the same content needs a --reference of its own."
+    )
 
 
 def _differences(found: list[Json]) -> Table:

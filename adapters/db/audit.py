@@ -52,6 +52,16 @@ _LEVELS = f"""
         (VALUES {", ".join(f"('{bucket}', s.{bucket})" for bucket in BUCKETS)}) b(bucket, units)
 """
 
+LEVELS = _LEVELS
+"""Every bucket of every level, as (sku, location, bucket, units)."""
+
+BEHIND = f"""
+    SELECT sku, location, bucket, sum(quantity) AS units FROM ({_HELD}) h GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT sku, location, bucket, sum(units) FROM ({_COMING}) c GROUP BY 1, 2, 3
+"""
+"""What orders, transfers and purchase orders say of them, where they say something."""
+
 _MOVEMENTS_ADD_UP = f"""
 WITH level AS ({_LEVELS}), moved AS (
     SELECT sku, location, bucket, sum(delta) AS units FROM stock_movements GROUP BY 1, 2, 3

@@ -6,10 +6,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from adapters.db.credentials import store_credential
@@ -18,7 +21,7 @@ from api.main import create_app
 from api.wiring import ApiSettings
 from tests.api.conftest import no_temporal
 from tests.world import serving
-from workers import cli, stock_import
+from workers import cli, reconcile_command, stock_import
 from workers.api_client import ApiClient
 
 KEY = "key-of-the-operator"
@@ -28,8 +31,8 @@ PLACES = ("wh-lyon", "wh-nice")
 class Till:
     """The command line beside a running API."""
 
-    def __init__(self, http: httpx.AsyncClient, home: Path) -> None:
-        self.http, self.home = http, home
+    def __init__(self, http: httpx.AsyncClient, home: Path, books: AsyncEngine) -> None:
+        self.http, self.home, self.books = http, home, books
 
     async def oms(self, *words: str) -> Result:
         return await asyncio.to_thread(CliRunner().invoke, cli.app, ["stock", *words])
@@ -62,10 +65,12 @@ async def till(
         for place in PLACES:
             body = {"name": place, "kind": "warehouse", "address": {"country": "FR"}}
             await http.put(f"/v1/locations/{place}", json=body)
+        here = SimpleNamespace(database_url=database_url)
+        monkeypatch.setattr(reconcile_command, "read_running", lambda home: here)
         monkeypatch.setenv("OMS_API_URL", url)
         monkeypatch.setenv("OMS_API_KEY", KEY)
         monkeypatch.setenv("COLUMNS", "160")
-        yield Till(http, tmp_path)
+        yield Till(http, tmp_path, engine)
     await engine.dispose()
 
 
@@ -223,3 +228,52 @@ async def test_a_damaged_archive_is_refused(till: Till) -> None:
 
     assert refused.exit_code == 1
     assert "cannot be read" in refused.stderr
+
+
+async def test_books_that_agree_need_no_repair(till: Till) -> None:
+    await till.oms("import", till.file("stock.csv", *CSV))
+
+    shown = await till.oms("reconcile")
+
+    assert shown.exit_code == 0, shown.output
+    assert "Looked at 3 levels, 3 of them counted" in shown.stdout
+
+
+async def test_drift_is_explained_and_its_repair_is_a_file_to_import(till: Till) -> None:
+    await till.oms("import", till.file("stock.csv", *CSV))
+    night = till.file("night.csv", "sku,on_hand", "LAMP,4")
+    await till.oms("import", night, "--snapshot", "--location", "wh-lyon")
+    repair = str(till.home / "repair.jsonl")
+
+    found = await till.oms("reconcile", "--json", "--repair", repair)
+    imported = await till.oms("import", repair, "--counts")
+
+    assert (found.exit_code, imported.exit_code) == (1, 0)
+    (drift,) = json.loads(found.stdout)["found"]
+    assert drift.items() >= {"kind": "vanished", "sku": "MUG", "books": 7, "expected": 0}.items()
+    assert await till.on_hand("MUG") == 0
+    assert (await till.oms("reconcile")).exit_code == 0
+
+
+async def test_safe_repairs_are_made_by_somebody_for_a_reason(till: Till) -> None:
+    await till.oms("import", till.file("stock.csv", *CSV))
+    async with till.books.begin() as tx:
+        await tx.execute(text("UPDATE stock_levels SET on_hand = 99 WHERE sku = 'MUG'"))
+
+    shown = await till.oms("reconcile")
+    nobody = await till.oms("reconcile", "--apply")
+    mended = await till.oms("reconcile", "--apply", "--actor", "ada", "--reason", "ticket 7")
+
+    assert (shown.exit_code, nobody.exit_code, mended.exit_code) == (1, 2, 0)
+    assert "past the ledger" in " ".join(shown.stdout.split())
+    assert "1 mended" in mended.stdout
+    assert await till.on_hand("MUG") == 7
+
+
+async def test_without_a_database_nothing_can_be_told(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = SimpleNamespace(database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    monkeypatch.setattr(reconcile_command, "read_running", lambda home: nowhere)
+
+    assert (await till.oms("reconcile")).exit_code == 3
