@@ -93,11 +93,14 @@ class Short:
     rows: tuple[ShortRow, ...]
 
 
+_NOTHING = dict.fromkeys(BUCKETS, 0)
+
+
 class _Total:
     """Everything asked of one place: deltas by bucket, and the units that must be there."""
 
     def __init__(self) -> None:
-        self.deltas = dict.fromkeys(BUCKETS, 0)
+        self.deltas = dict(_NOTHING)
         self.units = 0
         self.for_queue = 0
         self.room = 0
@@ -150,15 +153,19 @@ async def take(
     release at the old one. What `also` frees at the very place counts as there. The answer
     `Short` leaves no trace: the same key may be tried again.
 
-    `in_attempt`: when it is short, the caller rolls back, the transaction or to a savepoint of its
-    own. That saves one here, which lets go of the rows locked by an attempt that came too late.
+    `in_attempt`: nobody else uses the key at the same time, and when it is short, the caller rolls
+    back, the transaction or to a savepoint of its own. That saves one here, which lets go of the
+    rows locked by an attempt that came too late; and one line is taken by a shorter statement.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: `also` would put a bucket below zero.
+        sqlalchemy.exc.IntegrityError: `also` would put a bucket below zero; or, `in_attempt`,
+            somebody else did use the key at the same time.
         KeyReused: the key was used for other changes.
     """
     totals = _add_up(wanted, also)
     if not totals:
+        return Taken()
+    if in_attempt and await _take_one(tx, totals, cause=cause, key=key, at=at):
         return Taken()
     if not in_attempt:
         await tx.execute(text("SAVEPOINT take"))
@@ -329,6 +336,48 @@ SELECT (SELECT yes FROM used) AS used, (SELECT count(*) FROM moved) AS moved,
     FROM short) AS short
 """
 )
+
+
+# One line, as most orders have, locks its row by changing it. Who waited for a hot row looks at it
+# anew once instead of twice, and holds it for less than half as long.
+_RESERVE_ONE = text(
+    f"""
+WITH changed AS (
+  UPDATE stock_levels s SET reserved = s.reserved + w.units
+  FROM (SELECT CAST(:units AS bigint) AS units, CAST(:units AS bigint) AS reserved, 0 AS on_hand,
+    0 AS allocated, 0 AS backordered, 0 AS room, CAST(:leave AS bigint) AS leave,
+    CAST(:for_queue AS bigint) AS for_queue) w
+  WHERE s.sku = :sku AND s.location = :location AND {_AVAILABLE} >= w.units
+    AND NOT EXISTS (SELECT FROM stock_movements WHERE key = :key)
+  RETURNING s.sku, s.location
+)
+INSERT INTO stock_movements (at, sku, location, bucket, delta, cause, key)
+SELECT :at, sku, location, 'reserved', :units, :cause, :key FROM changed
+"""
+)
+
+
+async def _take_one(
+    tx: AsyncConnection, totals: _Totals, *, cause: str, key: str, at: datetime
+) -> bool:
+    """Reserve at one place, if that is all that is asked. False: nothing changed."""
+    ((sku, location), total), *others = totals.items()
+    if others or total.deltas != _NOTHING | {"reserved": total.units}:
+        return False
+    found = await tx.execute(
+        _RESERVE_ONE,
+        {
+            "sku": sku,
+            "location": location,
+            "units": total.units,
+            "leave": total.leave,
+            "for_queue": total.for_queue,
+            "cause": cause,
+            "key": key,
+            "at": at,
+        },
+    )
+    return found.rowcount == 1
 
 
 async def _move(

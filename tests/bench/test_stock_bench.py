@@ -12,7 +12,7 @@ from adapters.db.engine import connect
 from tests.adapters.db.stockroom import NOW
 from workers.bench.pgbench import PgBench, PgBenchFailed, three_lines
 from workers.bench.shelf import CHANNEL, EVERYWHERE, LOCATIONS, UNITS, Shelf, sku_name
-from workers.bench.stock import StockBench, StockRun, Turns, in_turns
+from workers.bench.stock import TURNS, StockBench, StockRun, Turns, in_turns
 from workers.embedded.postgres import binaries
 
 CASES = {
@@ -84,7 +84,7 @@ async def test_two_sides_take_turns_and_the_middle_of_them_counts() -> None:
     turns = [side for side, before in zip(order, ["", *order], strict=False) if side != before]
     case = Turns([10.0, 90.0, 20.0], [20.0, 40.0, 1.0], [0.003, 0.001, 0.002]).as_case("some")
 
-    assert turns == ["floor", "ours"] * 8
+    assert turns == ["floor", "ours"] * TURNS
     assert (case.per_second, case.floor_per_second, case.of_floor) == (20.0, 20.0, 1.0)
     assert (case.p50_ms, case.p99_ms) == (2.0, 3.0)
 

@@ -37,7 +37,7 @@ from workers.bench.shelf import (
     sku_name,
 )
 
-TURNS = 8
+TURNS = 12
 SKUS_SOLD = 10_000
 ROWS_IMPORTED = 100_000
 ROWS_A_PART = 5_000
