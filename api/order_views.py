@@ -229,7 +229,8 @@ def _promise(order: Order) -> PromiseView | None:
         by=order.promise_by,
         milestones=[MilestoneView(kind=each.kind, at=each.at) for each in told],
         status=order.promise_status or "kept",
-        expected=order.expected_by or order.promise_by,
+        # Orders of before promises were watched are expected as promised, until the next look.
+        expected=order.expected_by if order.promise_status else order.promise_by,
     )
 
 

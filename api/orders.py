@@ -37,6 +37,7 @@ class OrderQuery(ListQuery):
     sku: Id | None = None
     location: Id | None = None
     attention: Truth | None = None
+    promise: Literal["kept", "at_risk", "missed"] | None = None
 
 
 class EventView(Wire):

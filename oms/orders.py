@@ -409,6 +409,17 @@ class Order(Stored):
         return tuple(hold for hold in self.holds if hold.released_at is None)
 
     @property
+    def goods_there_at(self) -> datetime | None:
+        """When the last goods were with the customer, or ready to be collected; None if none."""
+        sent = (s.delivered_at for s in self.shipments if s.written_off_at is None)
+        collected = (
+            each.ready_at or each.handed_over_at
+            for each in self.fulfillment_orders
+            if each.method == "store_pickup" and each.status == "closed"
+        )
+        return max((at for at in (*sent, *collected) if at is not None), default=None)
+
+    @property
     def all_cancelled(self) -> bool:
         """Whether no unit is left."""
         return all(line.kept == 0 for line in self.lines)

@@ -17,3 +17,7 @@ class Policy(Message):
     promise_days_home: int = 3
     promise_days_pickup: int = 1
     offer: timedelta = timedelta(seconds=60)
+
+    def promise_days(self, method: str) -> int:
+        """The days promised where nothing better can be counted."""
+        return self.promise_days_pickup if method == "store_pickup" else self.promise_days_home

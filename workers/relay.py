@@ -22,6 +22,7 @@ from adapters.db import idempotency
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting
 from adapters.db.overdue import tell_overdue_incoming, tell_overdue_transfers
+from adapters.db.promise_watch import look_at_promises
 from adapters.db.relaying import (
     Nudges,
     Unstarted,
@@ -33,6 +34,7 @@ from adapters.db.relaying import (
     unstarted_orders,
 )
 from adapters.db.running_low import tell_running_low
+from adapters.metrics import count_events
 from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
 from workflows.starting import StartOrder, start_order
@@ -40,6 +42,12 @@ from workflows.starting import StartOrder, start_order
 LOOKS_EVERY = timedelta(seconds=2)
 FORGETS_EVERY = timedelta(hours=1)
 TELLS_OVERDUE_EVERY = timedelta(seconds=30)
+WATCHES_EVERY = timedelta(seconds=5)
+"""How long promises rest after all of them were looked at."""
+
+_WATCHES_A_TWENTIETH = 19
+"""A page of promises is followed by a rest so many times as long, so that it costs little."""
+
 YOUNG = timedelta(seconds=10)
 """An order this young is being started by the request that placed it."""
 
@@ -90,6 +98,7 @@ class Relay:
                 self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
             )
             tasks.create_task(self._each(self.follow_stock, asyncio.Event()))
+            tasks.create_task(self._each(self.watch_promises, asyncio.Event(), pause=WATCHES_EVERY))
             tasks.create_task(self._each(self.forget, asyncio.Event(), pause=FORGETS_EVERY))
 
     async def _each(
@@ -205,6 +214,20 @@ class Relay:
     async def follow_stock(self) -> int:
         """Tell who runs low or out. Never in the way of those who reserve."""
         return _BATCH if await tell_running_low(self._engine, datetime.now(UTC)) else 0
+
+    async def watch_promises(self) -> int:
+        """Mark the orders whose promise is in danger, missed, or can be kept again."""
+        last: str | None = ""
+        while last is not None:
+            begun = time.monotonic()
+            looked = await look_at_promises(
+                self._engine, self._book.policy, datetime.now(UTC), after=last
+            )
+            count_events(looked.told)
+            last = looked.last
+            if last is not None:
+                await asyncio.sleep((time.monotonic() - begun) * _WATCHES_A_TWENTIETH)
+        return 0
 
     async def forget(self) -> int:
         """Let go of idempotency keys, old webhooks and old answers whose time is over."""

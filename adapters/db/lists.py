@@ -21,6 +21,7 @@ _STATUS = {
     "pending": f"o.closed_at IS NULL AND o.confirmed_at IS NULL AND {_KEPT}",
     "open": f"o.closed_at IS NULL AND o.confirmed_at IS NOT NULL AND {_KEPT}",
 }
+_PROMISE = {name: f"o.promise_status = '{name}'" for name in ("kept", "at_risk", "missed")}
 _PARKED = "EXISTS (SELECT FROM parked_steps p WHERE p.order_number = o.number)"
 _FILTERS = {
     "channel": "o.channel = :channel",
@@ -45,6 +46,7 @@ class OrderFilter(NamedTuple):
     sku: str | None = None
     location: str | None = None
     attention: bool | None = None
+    promise: str | None = None
     reach: Sequence[str] | None = None
 
 
@@ -64,6 +66,8 @@ async def order_numbers(
     values: dict[str, Any] = {name: asked[name] for name in _FILTERS if asked[name] is not None}
     if wanted.status is not None:
         conditions.append(f"({_STATUS[wanted.status]})")
+    if wanted.promise is not None:
+        conditions.append(_PROMISE[wanted.promise])
     if wanted.attention is not None:
         conditions.append(_PARKED if wanted.attention else f"NOT {_PARKED}")
     if wanted.reach is not None:

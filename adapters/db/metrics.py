@@ -45,8 +45,11 @@ LOOKS = (
         [("placing",), ("grace",), ("confirmed",)],
     ),
     Look(
-        f"SELECT count(*), {_age('promise_by')} FROM orders"
-        " WHERE closed_at IS NULL AND promise_by < :now",
+        f"SELECT count(*), {_age('promise_by')} FROM orders o"
+        # What lies ready in the store in time is promised no sooner; the customer takes their time.
+        " WHERE closed_at IS NULL AND promise_by < :now AND NOT (method = 'store_pickup' AND"
+        " (SELECT coalesce(bool_and(f.ready_at <= o.promise_by), false) FROM fulfillment_orders f"
+        "  WHERE f.order_number = o.number AND f.status <> 'cancelled') IS TRUE)",
         [
             ("oms_promises_overdue", "Open orders whose promised time is over."),
             ("oms_promises_overdue_seconds", "How long the oldest of them is overdue."),

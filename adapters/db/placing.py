@@ -15,6 +15,7 @@ from adapters.db.allocations import (
 )
 from adapters.db.at_once import Statement, at_once
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
+from adapters.db.promise_watch import told_of
 from adapters.db.promises import promise_order
 from adapters.db.sourcing import Wanted, places_for, room_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
@@ -24,6 +25,7 @@ from oms.money import allot, format_money
 from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
+from oms.promises import Outlook
 from oms.sourcing import Candidate, Demand, Missing, Pick, Solver, WhatIsThere
 
 RACES = 50
@@ -444,9 +446,29 @@ async def close_order(unit: OrderUnit) -> None:
     if voids or refunds:
         await unit.flush("give_back_rest")
         return
-    unit.set_order(closed_at=unit.at)
+    _close_promise(unit)
     if order.all_cancelled:
         unit.tell("order.closed", "Nothing is left of the order; it is closed")
     else:
         unit.tell("order.completed", "Delivered and settled; the order is complete")
     await unit.flush("close")
+
+
+def _close_promise(unit: OrderUnit) -> None:
+    """Close the order, with what became of its promise; it is not watched any more."""
+    order, there_at = unit.order, unit.order.goods_there_at
+    before = order.promise_status or "kept"
+    if order.promise_by is None or there_at is None:
+        unit.set_order(closed_at=unit.at)
+        return
+    late = before == "missed" or there_at > order.promise_by
+    found = Outlook("missed" if late else "kept", there_at)
+    unit.set_order(closed_at=unit.at, promise_status=found.standing, expected_by=found.expected)
+    if found.standing != before:
+        kind, summary = told_of(found, order.promise_by)
+        unit.tell(
+            kind,
+            summary,
+            promise_by=order.promise_by.isoformat(),
+            expected=there_at.isoformat(),
+        )

@@ -105,7 +105,8 @@ class Where(NamedTuple):
         """The clock and the holidays there."""
         point = None
         if self.latitude is not None and self.longitude is not None:
-            point = Point(self.latitude, self.longitude)
+            # To ten kilometres or so: near enough, and few enough to be remembered.
+            point = Point(round(self.latitude, 1), round(self.longitude, 1))
         zone = time_zone(self.country, point)
         return Destination(zone, public_holidays(self.country, self.region))
 
@@ -168,15 +169,20 @@ def terms_of(
     return Terms(
         method=method,
         places={each["id"]: place_of(each) for each in places},
-        services=[
-            service_of(each, where.country)
-            for each in services
-            if each["method"] == method and not {"*", where.country}.isdisjoint(each["countries"])
-        ],
+        services=services_to(where.country, method, services),
         destination=where.destination(),
         grace=policy.grace,
-        days=policy.promise_days_pickup if method == "store_pickup" else policy.promise_days_home,
+        days=policy.promise_days(method),
     )
+
+
+def services_to(country: str, method: str, services: Iterable[Mapping[str, Any]]) -> list[Service]:
+    """The services that bring goods to a country by a method."""
+    return [
+        service_of(each, country)
+        for each in services
+        if each["method"] == method and not {"*", country}.isdisjoint(each["countries"])
+    ]
 
 
 def place_of(row: Mapping[str, Any]) -> Place:
