@@ -24,6 +24,8 @@ async def change_rows(unit: OrderUnit, table: str, parts: Sequence[Part], **valu
         return
     columns = _SPLIT_COLUMNS[table].split(", ")
     selected = ", ".join(f":{c}" if c in values else f"r.{c}" for c in columns)
+    # By the order's number: how few ids the parts are, PostgreSQL does not know, and would rather
+    # read the whole table than look up what it takes for a hundred of them.
     casts = {"fulfillment_order": "text", "state": "text"}
     for column in values:
         selected = selected.replace(
@@ -36,15 +38,16 @@ async def change_rows(unit: OrderUnit, table: str, parts: Sequence[Part], **valu
             SELECT * FROM jsonb_to_recordset(CAST(:parts AS jsonb)) AS p(id bigint, quantity int)
         ), whole AS (
             UPDATE {table} t SET {assignments} FROM part p
-            WHERE t.id = p.id AND t.quantity = p.quantity
+            WHERE t.order_number = :n AND t.id = p.id AND t.quantity = p.quantity
         ), reduced AS (
             UPDATE {table} t SET quantity = t.quantity - p.quantity FROM part p
-            WHERE t.id = p.id AND t.quantity > p.quantity
+            WHERE t.order_number = :n AND t.id = p.id AND t.quantity > p.quantity
             RETURNING t.*, p.quantity AS taken
         )
         INSERT INTO {table} ({_SPLIT_COLUMNS[table]}, quantity)
         SELECT {selected}, r.taken FROM reduced r
         """,
+        n=unit.number,
         parts=json.dumps([{"id": id, "quantity": quantity} for id, quantity in parts]),
         **values,
     )

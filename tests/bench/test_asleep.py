@@ -1,20 +1,23 @@
 """Orders that sleep beside a benchmark are orders like others, in the books and in Temporal."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.client import Client
 
 from adapters.http import Http
 from oms.numbers import is_order_number
 from tests.world import POLICY, World, a_world
 from workers.auditing import SimulatorBooks, audit
-from workers.bench.asleep import NotAsleep, fall_asleep
+from workers.bench.asleep import Copies, NotAsleep, draw, fall_asleep, tidy
 
 LONG_GRACE = POLICY.model_copy(update={"grace": timedelta(minutes=5)})
 SKUS = [f"LAMP-{index}" for index in range(7)]
 COUNT = 200
+MANY = 5_000
 
 
 async def opens(world: World) -> None:
@@ -24,9 +27,9 @@ async def opens(world: World) -> None:
         await world.holds(sku, "wh-lyon", 1000)
 
 
-async def places(world: World) -> str:
+async def places(world: World, reference: str = "first") -> str:
     """Place an order as the benchmark does: under its reference."""
-    order = world.an_order({SKUS[0]: 1})
+    order = world.an_order({SKUS[0]: 1}, reference=reference)
     placed = await world.call("POST", "/v1/orders", order, Idempotency_Key=order["reference"])
     return str(placed.json()["number"])
 
@@ -101,3 +104,34 @@ async def test_an_order_that_is_being_served_is_no_model_for_those_that_sleep(
 
         with pytest.raises(NotAsleep, match=served):
             await fall_asleep(world.engine, temporal, served, 1, skus=SKUS, task_queue=world.queue)
+
+
+async def test_an_order_is_served_without_reading_the_thousands_that_sleep(
+    database_url: str, temporal: Client
+) -> None:
+    async with a_world(database_url, temporal, policy=LONG_GRACE) as world:
+        await opens(world)
+        copies = await Copies.of(world.engine, await places(world), SKUS)
+        await copies.write(world.engine, draw(MANY), 0)
+        await tidy(world.engine)
+    await in_statistics(database_url, "SELECT pg_stat_reset()")
+    async with a_world(database_url, temporal) as world:
+        awake = await places(world, "awake")
+        await world.outside.hurries()
+        await world.until_status(awake, "completed")
+
+    read = await in_statistics(
+        database_url, "SELECT relname, seq_tup_read, idx_scan FROM pg_stat_user_tables"
+    )
+    assert any(table.relname == "orders" and table.idx_scan > 0 for table in read)
+    # Once may be the relay, which looks every hour for what may be forgotten.
+    assert {t.relname: t.seq_tup_read for t in read if t.seq_tup_read >= 2 * MANY} == {}
+
+
+async def in_statistics(database_url: str, statement: str) -> list[Any]:
+    """Ask by a connection of its own: those that ended have told what they read."""
+    engine = create_async_engine(database_url)
+    async with engine.begin() as tx:
+        found = list(await tx.execute(text(statement)))
+    await engine.dispose()
+    return found

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -31,7 +31,7 @@ from workflows.starting import StartOrder, start_order
 
 SLEEPS = timedelta(days=30)
 
-_COPIED_AT_ONCE = 1_000
+COPIED_AT_ONCE = 1_000
 _STARTED_AT_ONCE = 32
 _WAITS_SECONDS = 30
 
@@ -101,21 +101,20 @@ async def fall_asleep(
     Raises:
         NotAsleep: the order is in no grace window.
     """
-    rows = await _when_confirmed(db, number)
-    copied = _Copies(rows, skus)
+    copies = await Copies.of(db, number, skus)
     later = _starting_later(client)
-    numbers = _draw(count)
-    for start in range(0, count, _COPIED_AT_ONCE):
-        batch = numbers[start : start + _COPIED_AT_ONCE]
-        async with db.begin() as tx:
-            await copied.into(tx, batch, start)
-        await _start(later, copied.order, batch, task_queue, told, start)
-    await _tidy(db)
+    numbers = draw(count)
+    for first in range(0, count, COPIED_AT_ONCE):
+        batch = numbers[first : first + COPIED_AT_ONCE]
+        await copies.write(db, batch, first)
+        await _start(later, copies.order, batch, task_queue, told, first)
+    await tidy(db)
     await _until_seen(client, task_queue, count)
     return numbers
 
 
-def _draw(count: int) -> list[str]:
+def draw(count: int) -> list[str]:
+    """Draw so many order numbers, all different."""
     drawn: set[str] = set()
     while len(drawn) < count:
         drawn.add(number_from(secrets.randbelow(NUMBERS)))
@@ -151,11 +150,20 @@ async def _read(tx: AsyncConnection, number: str) -> Rows:
 # --- its copies ---
 
 
-class _Copies:
+class Copies:
     """Writes an order's rows again, under other numbers, references and articles.
 
     They are replaced wherever they are mentioned; the grace window ends in a month.
     """
+
+    @classmethod
+    async def of(cls, db: AsyncEngine, number: str, skus: Sequence[str]) -> Self:
+        """Read the order, once it is confirmed.
+
+        Raises:
+            NotAsleep: it is in no grace window.
+        """
+        return cls(await _when_confirmed(db, number), skus)
 
     def __init__(self, rows: Rows, skus: Sequence[str]) -> None:
         self.order = rows["orders"][0]
@@ -167,8 +175,8 @@ class _Copies:
             table: json.dumps(found) for table, found in {**rows, "orders": [asleep]}.items()
         }
 
-    async def into(self, tx: AsyncConnection, numbers: Sequence[str], first: int) -> None:
-        """Write the copies from the `first` on, one for each number."""
+    async def write(self, db: AsyncEngine, numbers: Sequence[str], first: int) -> None:
+        """Write a copy for each number, of which the first is so far along."""
         indexes = range(first, first + len(numbers))
         named = {
             "number": self.order["number"],
@@ -178,8 +186,9 @@ class _Copies:
             "references": [f"{self.order['reference']}-{index}" for index in indexes],
             "skus": [self._skus[index % len(self._skus)] for index in indexes],
         }
-        for table in _TABLES:
-            await tx.execute(text(_insert(table)), named | {"rows": self._rows[table]})
+        async with db.begin() as tx:
+            for table in _TABLES:
+                await tx.execute(text(_insert(table)), named | {"rows": self._rows[table]})
 
 
 def _insert(table: str) -> str:
@@ -197,7 +206,7 @@ def _insert(table: str) -> str:
     return statement.format(table=table, columns=columns, values=values)
 
 
-async def _tidy(db: AsyncEngine) -> None:
+async def tidy(db: AsyncEngine) -> None:
     """Do what the database does by itself in time: know how large its tables have become."""
     async with db.execution_options(isolation_level="AUTOCOMMIT").connect() as tx:
         await tx.execute(text("SET statement_timeout = 0"))

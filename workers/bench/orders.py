@@ -124,7 +124,7 @@ class OrdersRun:
         self._orders, self._concurrency, self._lines = orders, concurrency, lines
         self._asleep = asleep
         self._run = f"bench-{time.time_ns() // 1_000_000:x}"
-        self._references = [f"{self._run}-{index}" for index in range(orders)]
+        self._numbers: list[str] = []
         self._db: AsyncEngine = connect_database(running.database_url, pool_size=5)
 
     async def measure(self) -> OrdersBench:
@@ -185,9 +185,10 @@ class OrdersRun:
 
     async def _place(self, index: int) -> None:
         skus = max(SKUS, self._lines)
-        reference = self._references[index]
+        reference = f"{self._run}-{index}"
         order = _order(reference, [_sku((index + each) % skus) for each in range(self._lines)])
-        await self._api.post("/v1/orders", order, key=reference)
+        placed = await self._api.post("/v1/orders", order, key=reference)
+        self._numbers.append(placed.body["number"])
 
     async def _until_closed(self) -> Books:
         """Wait for the last order, or give up when nothing closes any more."""
@@ -207,9 +208,9 @@ class OrdersRun:
                 text(
                     "SELECT count(confirmed_at), count(closed_at), max(confirmed_at),"
                     " min(grace_until), max(closed_at) FROM orders"
-                    " WHERE channel = 'bench' AND reference = ANY(:references)"
+                    " WHERE number = ANY(:numbers)"
                 ),
-                {"references": self._references},
+                {"numbers": self._numbers},
             )
             return Books(*found.one())
 
@@ -219,10 +220,10 @@ class OrdersRun:
                 text(
                     "SELECT o.number, array_agg(f.id) AS parts FROM orders o"
                     " JOIN fulfillment_orders f ON f.order_number = o.number"
-                    " WHERE o.channel = 'bench' AND o.reference = ANY(:references) AND o.closed_at"
+                    " WHERE o.number = ANY(:numbers) AND o.closed_at"
                     " IS NOT NULL GROUP BY o.number ORDER BY o.number LIMIT :most"
                 ),
-                {"references": self._references, "most": WEIGHED},
+                {"numbers": self._numbers, "most": WEIGHED},
             )
             orders = [Parts(row.number, row.parts) for row in found]
         return [await weigh(client, order) for order in orders]
