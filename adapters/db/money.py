@@ -115,6 +115,10 @@ async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
     for line in order.lines:
         unit.count(line.line, "charged", line.ordered)
     unit.set_order(shipping_captured=True)
+    # Units may have been cancelled before the order's process began: the till took them too.
+    gone = {line.line: line.cancelled for line in order.lines if line.cancelled}
+    if gone:
+        await refund_units(unit, gone, cause="cancel", nothing_left=False)
 
 
 def _move_sum(unit: OrderUnit, kind: str, amount: int, *, tender: int = 1) -> None:

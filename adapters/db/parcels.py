@@ -167,7 +167,8 @@ async def write_delivered(unit: OrderUnit, shipment: Shipment) -> None:
         id=shipment.id,
     )
     for line in shipment.lines:
-        unit.move(line.line, "shipped", "delivered", line.quantity)
+        if line.quantity:  # none, where a location stopped all of a line after it had packed it
+            unit.move(line.line, "shipped", "delivered", line.quantity)
     unit.nudge_fulfillment(shipment.fulfillment_order, "delivered")
     unit.nudge_order("delivered")
 
@@ -177,7 +178,7 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
     if shipment.is_final:
         return
     unit.run("UPDATE shipments SET written_off_at = :at WHERE id = :id", at=unit.at, id=shipment.id)
-    counts = {line.line: line.quantity for line in shipment.lines}
+    counts = {line.line: line.quantity for line in shipment.lines if line.quantity}
     for line, units in counts.items():
         unit.move(line, "shipped", "cancelled", units)
     unit.tell(
