@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.db.engine import connect
 from api import (
     availability,
+    backorders,
     channels,
     fulfillment_orders,
     health,
@@ -55,6 +56,7 @@ ROUTERS = (
     stock_changes.router,
     stock_imports.router,  # before what reads `imports` as an article
     incoming.router,
+    backorders.router,
     stock.router,
     transfers.router,
     routing.router,

@@ -1,11 +1,13 @@
 """Orders: placed by channels, read by channels and operators."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, Response
 
 from adapters.db import lists
+from adapters.db.backorders import places_in_the_queue
 from adapters.db.credentials import Credential
 from adapters.db.mode import Mode, read_mode
 from adapters.db.unit import load_order, load_orders
@@ -158,9 +160,10 @@ async def explain_order(
 ) -> Response:
     """Tell what an order waits for, until when, what happens then, and what can be done now."""
     order = await visible_order(db, number, who)
-    waits = [*explain(order, silent=settings.policy.silent)]
     async with db.connect() as tx:
         mode = await read_mode(tx)
+        queue = await places_in_the_queue(tx, order, datetime.now(UTC))
+    waits = [*explain(order, silent=settings.policy.silent, queue=queue)]
     if waits and mode.is_reconciling:
         waits.insert(0, _rest(mode))
     return answer(Explanation(data=waits), version=order.version).response()

@@ -215,7 +215,7 @@ def _order_waiting(order: Order) -> str:
     live = [f for f in order.fulfillment_orders if not fulfillment_ended(order, f)]
     if live:
         return "Fulfillment orders: " + ", ".join(f"{f.id} at {f.location}" for f in live)
-    return "Stock: backordered units wait for a reroute."
+    return "Stock: backordered units wait for their turn."
 
 
 # --- the fulfillment order ------------------------------------------------------------------

@@ -4,10 +4,11 @@ One answer for each thing that is waited for, and none for an order that is clos
 stored, so this is a pure look at what the books hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from oms.backorders import InTheQueue
 from oms.orders import (
     FulfillmentOrder,
     Hold,
@@ -48,14 +49,17 @@ class Wait(Message):
     actions: tuple[Action, ...] = ()
 
 
-def explain(order: Order, *, silent: timedelta) -> tuple[Wait, ...]:
+def explain(
+    order: Order, *, silent: timedelta, queue: Sequence[InTheQueue] = ()
+) -> tuple[Wait, ...]:
     """Tell everything an order waits for.
 
-    `silent`: how long a parcel may say nothing before its carrier is asked.
+    `silent`: how long a parcel may say nothing before its carrier is asked. `queue`: where its
+    backordered units stand, article by article, if that was looked up.
     """
     if order.closed_at is not None:
         return ()
-    waits = (*_on_people(order), *_on_the_process(order), *_on_places(order, silent))
+    waits = (*_on_people(order), *_on_the_process(order, queue), *_on_places(order, silent))
     return waits or (_on_the_end(order),)
 
 
@@ -97,7 +101,7 @@ def _held(order: Order, hold: Hold) -> Wait:
 # --- the order's own process ----------------------------------------------------------------
 
 
-def _on_the_process(order: Order) -> Iterator[Wait]:
+def _on_the_process(order: Order, queue: Sequence[InTheQueue]) -> Iterator[Wait]:
     if order.status is OrderStatus.PENDING:
         if not _is_parked(order, "authorise"):
             yield _placing(order)
@@ -113,14 +117,38 @@ def _on_the_process(order: Order) -> Iterator[Wait]:
             then="its units are given to locations",
             actions=(_cancel(order), _hold(order)),
         )
-    backordered = sum(line.backordered for line in order.lines)
-    if backordered:
+    yield from _backordered(order, queue)
+
+
+def _backordered(order: Order, queue: Sequence[InTheQueue]) -> Iterator[Wait]:
+    units = sum(line.backordered for line in order.lines)
+    actions = (_action("reroute", f"/v1/orders/{order.number}/reroute"), _cancel(order))
+    for each in queue:
         yield Wait(
-            waiting_for=f"stock for {backordered} backordered units",
-            since=order.confirmed_at or order.placed_at,
-            then="nothing, until they are planned again",
-            actions=(_action("reroute", f"/v1/orders/{order.number}/reroute"), _cancel(order)),
+            waiting_for=f"stock for {each.units} backordered units of {each.sku}:"
+            f" place {each.place} of {each.waiting} in the queue",
+            since=each.since,
+            until=each.available_from,
+            then=_when_stock_comes(each),
+            actions=actions,
         )
+    if units and not queue:
+        yield Wait(
+            waiting_for=f"stock for {units} backordered units",
+            since=order.confirmed_at or order.placed_at,
+            then="what arrives is given to the queue in its turn",
+            actions=actions,
+        )
+
+
+def _when_stock_comes(each: InTheQueue) -> str:
+    given = f"what arrives is given to the queue, {each.rule}"
+    if each.available_from is not None:
+        given += f", not before {each.available_from:%Y-%m-%d %H:%M} UTC"
+    coming = ", ".join(
+        f"{one.quantity} at {one.location} on {one.expected_at:%Y-%m-%d}" for one in each.coming
+    )
+    return f"{given}; expected: {coming}" if coming else f"{given}; no delivery is announced"
 
 
 def _placing(order: Order) -> Wait:

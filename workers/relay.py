@@ -80,8 +80,9 @@ class Relay:
             "heal_seconds": heal_seconds,
             "payment_poll_seconds": payment_poll_seconds,
         }
-        self._nudged, self._inbound = asyncio.Event(), asyncio.Event()
-        self._looked = dict.fromkeys(("send_nudges", "apply_inbound", "sweep"), time.monotonic())
+        self._nudged, self._inbound, self._rose = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        watched = ("send_nudges", "apply_inbound", "sweep", "release_backorders")
+        self._looked = dict.fromkeys(watched, time.monotonic())
 
     def silent_for(self) -> float:
         """Seconds since the slowest of its tasks last looked and could do what it found."""
@@ -99,6 +100,7 @@ class Relay:
             )
             tasks.create_task(self._each(self.follow_stock, asyncio.Event()))
             tasks.create_task(self._each(self.watch_promises, asyncio.Event(), pause=WATCHES_EVERY))
+            tasks.create_task(self._each(self.release_backorders, self._rose))
             tasks.create_task(self._each(self.forget, asyncio.Event(), pause=FORGETS_EVERY))
 
     async def _each(
@@ -128,15 +130,19 @@ class Relay:
         """Hear `NOTIFY` on a connection of its own; reconnect when it breaks."""
         url = make_url(self._engine.url).set(drivername="postgresql")
         target = url.render_as_string(hide_password=False)
+        by_channel = {
+            "oms_nudge": self._nudged,
+            "oms_inbound": self._inbound,
+            "oms_backorders": self._rose,
+        }
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(target, autocommit=True) as heard:
-                    await heard.execute("LISTEN oms_nudge")
-                    await heard.execute("LISTEN oms_inbound")
-                    self._nudged.set()
-                    self._inbound.set()
+                    for channel, event in by_channel.items():
+                        await heard.execute(f"LISTEN {channel}")
+                        event.set()
                     async for note in heard.notifies():
-                        (self._nudged if note.channel == "oms_nudge" else self._inbound).set()
+                        by_channel[note.channel].set()
             except (psycopg.Error, OSError) as fault:
                 log.warning("relay_deaf", error=type(fault).__name__)
                 await asyncio.sleep(1)
@@ -228,6 +234,12 @@ class Relay:
             if last is not None:
                 await asyncio.sleep((time.monotonic() - begun) * _WATCHES_A_TWENTIETH)
         return 0
+
+    # --- backorders ---
+
+    async def release_backorders(self) -> int:
+        """Give units that arrived to the orders that wait for them, in their turn."""
+        return await self._book.release_backorders(datetime.now(UTC), most=_BATCH)
 
     async def forget(self) -> int:
         """Let go of idempotency keys, old webhooks and old answers whose time is over."""

@@ -84,6 +84,12 @@ async def insert_reservations(
     )
 
 
+def wake_queue(unit: OrderUnit) -> None:
+    """Let the relay look at the queue of backorders, where this order may have its turn now."""
+    if any(line.backordered for line in unit.order.lines):
+        unit.run("SELECT pg_notify('oms_backorders', '')")
+
+
 def as_rows(picks: Iterable[Pick | Reservation]) -> list[dict[str, Any]]:
     """Picks or reservations as the rows to insert."""
     return [

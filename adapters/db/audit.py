@@ -11,6 +11,7 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.releases import OF_A_RELEASE, OF_A_REROUTE
 from adapters.db.stock import BUCKETS
 from adapters.db.unit import load_orders
 from oms.audit import Finding, OurEntry, OurOffer, OurParcel
@@ -315,6 +316,23 @@ FROM orders o LEFT JOIN e ON e.order_number = o.number
 WHERE e.events IS NULL OR e.first <> 1 OR e.last <> e.events
 """
 
+# What an order got for its backorders is in the ledger under the release's key, and the other way
+# round for every release in turn. Reroutes of before have no record.
+_RELEASES_ARE_ALLOCATED = f"""
+WITH r AS (
+    SELECT key, sku, location, sum(quantity) AS units FROM backorder_releases GROUP BY 1, 2, 3
+), m AS (
+    SELECT key, sku, location, sum(delta) AS units, bool_or(cause = '{OF_A_RELEASE}') AS in_turn
+    FROM stock_movements
+    WHERE bucket = 'allocated' AND cause IN ('{OF_A_RELEASE}', '{OF_A_REROUTE}')
+    GROUP BY 1, 2, 3
+)
+SELECT split_part(key, ':', 1), format('%s of %s at %s released by %s, allocated were %s',
+    coalesce(r.units, 0), sku, location, key, coalesce(m.units, 0))
+FROM r FULL JOIN m USING (key, sku, location)
+WHERE coalesce(r.units, 0) <> coalesce(m.units, 0) AND (r.units IS NOT NULL OR m.in_turn)
+"""
+
 CHECKS = (
     (1, _MOVEMENTS_ADD_UP),
     (1, _NO_BUCKET_IS_NEGATIVE),
@@ -322,6 +340,7 @@ CHECKS = (
     (2, _LEVELS_HOLD_WHAT_IS_OPEN),
     (2, _LEVELS_HOLD_WHAT_IS_COMING),
     (2, _EACH_HOLD_ENDS_ONCE),
+    (2, _RELEASES_ARE_ALLOCATED),
     (3, _TRANSFERS_ADD_UP),
     (3, _BUCKETS_ADD_UP),
     (3, _BUCKETS_ARE_HELD),

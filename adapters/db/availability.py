@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from oms.backorders import Buyer, Shelf
 from oms.sourcing import Candidate, distance_km
 
 METHODS = ("home", "store_pickup")
@@ -42,6 +43,7 @@ LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
 AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered) ELSE 0 END"
 AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered - l.buffer) ELSE 0 END"
 _FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - l.buffer) ELSE 0 END"
+_LYING = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT}) ELSE 0 END"
 
 # Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
 # arrived stays in the count as long as nobody else may have it.
@@ -78,6 +80,7 @@ def _places(units: str, *, buffer: str = "l.buffer") -> TextClause:
 
 _CANDIDATES = _places(AVAILABLE)
 _CANDIDATES_FOR_QUEUE = _places(_FOR_QUEUE)
+_SHELVES = _places(_LYING)
 _PLACES_WITH_ROOM = _places(ROOM, buffer="0")
 
 # The articles come as one document: of an array the planner would know the length, and plan anew.
@@ -130,6 +133,17 @@ async def candidates(
     question = _CANDIDATES_FOR_QUEUE if for_queue else _CANDIDATES
     found = await tx.execute(question, _who(skus, channel, method, pickup_location))
     return [_candidate(row, latitude, longitude) for row in found]
+
+
+async def shelves_for(tx: AsyncConnection, skus: Iterable[str], buyer: Buyer) -> list[Shelf]:
+    """The places that may serve a buyer, with all that lies there for the queue."""
+    found = await tx.execute(_SHELVES, _who(skus, *buyer))
+    return [Shelf(row.id, row.available, _point(row), row.buffer) for row in found]
+
+
+def _point(row: Any) -> tuple[float, float] | None:
+    known = row.latitude is not None and row.longitude is not None
+    return (row.latitude, row.longitude) if known else None
 
 
 async def backorder_room(

@@ -9,11 +9,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
-from adapters.db import cancelling, money, nodes, parcels, parking, placing, routing
+from adapters.db import backorders, cancelling, money, nodes, parcels, parking, placing, routing
 from adapters.db.engine import by_statement
 from adapters.db.unit import OrderUnit, load_order, load_orders, lock_order
 from adapters.metrics import count_events
 from oms.agenda import Agenda, fulfillment_agenda, order_agenda
+from oms.backorders import BackorderPolicy, Release
 from oms.book import (
     CancelUnits,
     Command,
@@ -45,6 +46,9 @@ from oms.sourcing import PlainSolver, Solver
 
 DEADLOCKS = 5
 """How often a transaction that PostgreSQL chose as a deadlock's victim is run again."""
+
+DECISIONS = 5
+"""How often the queue of backorders is decided anew in one go because something changed."""
 
 _DEADLOCK_OR_SERIALIZATION = ("40P01", "40001")
 _T = TypeVar("_T")
@@ -167,6 +171,30 @@ class SqlBook(OrderBook):
     @override
     async def close(self, number: str, at: datetime) -> Agenda:
         return await self._change_order(number, at, placing.close_order)
+
+    async def release_backorders(self, at: datetime, *, most: int) -> int:
+        """Give units that arrived to the orders that wait for them; how many orders got some.
+
+        Decided of one moment's books, carried out in the queue's order. What has changed since
+        is not forced: the rest is decided anew.
+        """
+        served = 0
+        for _ in range(DECISIONS):
+            async with backorders.one_moment(self._engine) as tx:
+                skus = await backorders.stocked_skus(tx)
+                decision = await backorders.read_decision(tx, skus, at, self._solver)
+            for release in decision.releases[: most - served]:
+                if not await self._release(release, decision.policy, at):
+                    break
+                served += 1
+            else:
+                break
+        return served
+
+    async def _release(self, release: Release, policy: BackorderPolicy, at: datetime) -> bool:
+        return await self.change(
+            release.order, at, lambda unit: backorders.release_units(unit, release, policy)
+        )
 
     # --- commands ---
 

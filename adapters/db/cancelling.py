@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from adapters.db.allocations import allocations_of, change_rows, parts_of
+from adapters.db.allocations import allocations_of, change_rows, parts_of, wake_queue
 from adapters.db.routing import (
     cancel_allocated,
     cancel_units,
@@ -221,6 +221,7 @@ async def release_hold(unit: OrderUnit, id: str) -> bool:
                 # Offered anew under the same key, so that the location answers (again).
                 unit.set_fulfillment(each.id, status="open", offered_at=None)
                 unit.nudge_fulfillment(each.id, "released")
+    wake_queue(unit)
     unit.tell("order.released", f"Hold lifted: {hold.reason}", hold=id)
     unit.nudge_order("released")
     await unit.flush("release_hold")

@@ -14,6 +14,7 @@ from adapters.db.allocations import (
 )
 from adapters.db.money import refund_units
 from adapters.db.placing import RACES
+from adapters.db.releases import OF_A_REROUTE, record_reroute
 from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
@@ -352,11 +353,15 @@ async def cancel_units(unit: OrderUnit, counts: dict[int, int], bucket: str, why
 
 
 async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | None) -> int:
-    """Plan all backordered units again on today's stock. Returns how many found a place.
+    """Plan all backordered units again on today's stock, before their turn in the queue.
+
+    Returns how many found a place. An order that is not confirmed yet has none to give.
 
     `only`: that place, even if it turned them down before; else places that did are left out.
     """
     order = unit.order
+    if order.confirmed_at is None:
+        return 0
     waiting = [each for each in order.reservations if each.kind == "backorder"]
     refused = await _refused_places(unit) if only is None else {}
     demands = [
@@ -375,10 +380,14 @@ async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | Non
         if wanted is not None:
             around = [place for place in around if place.location in wanted]
         picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
-        if not picks or await _fill_backorders(
-            unit, waiting, picks, wants(picks, around, "allocated", for_queue=True)
-        ):
-            return sum(pick.quantity for pick in picks)
+        stock = wants(picks, around, "allocated", for_queue=True)
+        if not picks:
+            return 0
+        if await fill_backorders(unit, waiting, picks, stock, cause=OF_A_REROUTE):
+            record_reroute(unit, picks, waiting)
+            units = sum(pick.quantity for pick in picks)
+            unit.tell("order.sourced_again", f"{units} backordered units found a place")
+            return units
     raise AssertionError("stock changed faster than it could be planned")
 
 
@@ -391,12 +400,15 @@ def _places_left(order: Order, only: str | None) -> set[str] | None:
     return serving if only is None else serving & {only}
 
 
-async def _fill_backorders(
+async def fill_backorders(
     unit: OrderUnit,
     waiting: Sequence[Reservation],
     picks: Sequence[Pick],
     stock: Sequence[Want],
+    *,
+    cause: str,
 ) -> bool:
+    """Take stock for backordered units; False, with nothing written, if it is not there."""
     moved: dict[int, int] = defaultdict(int)
     for pick in picks:
         moved[pick.line] += pick.quantity
@@ -414,8 +426,8 @@ async def _fill_backorders(
             StockChange(sku=by_id[id].sku, location=by_id[id].location, backordered=-units)
             for id, units in parts
         ],
-        cause="reroute",
-        key=unit.key("fill_backorders"),
+        cause=cause,
+        key=unit.key(cause),
         at=unit.at,
     )
     if isinstance(taken, Short):
@@ -424,7 +436,6 @@ async def _fill_backorders(
     await insert_allocations(unit, as_rows(picks))
     for pick in picks:
         unit.move(pick.line, "backordered", "allocated", pick.quantity)
-    unit.tell("order.sourced_again", f"{sum(moved.values())} backordered units found a place")
     return True
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from oms.audit import check_waits
+from oms.backorders import Coming, InTheQueue
 from oms.explain import Wait, explain
 from oms.orders import Order
 
@@ -209,6 +210,29 @@ def test_an_order_names_what_it_waits_for_until_when_and_what_then(station: str)
     assert (wait.waiting_for, wait.until, wait.step) == (waiting_for, until, None)
     assert wait.since <= later(2)
     assert wait.then
+
+
+def test_a_backordered_order_tells_its_place_what_is_coming_and_what_happens_then() -> None:
+    order = an_order({"backordered": 3}, reservations=[held("backorder")])
+    coming = Coming(location="wh-paris", quantity=40, expected_at=later(48))
+    stands = InTheQueue(
+        sku="LAMP", units=3, place=2, waiting=5, since=NOW, rule="oldest first", coming=(coming,)
+    )
+    preorder = stands.model_copy(update={"coming": (), "available_from": later(24)})
+
+    (wait,) = explain(order, silent=SILENT, queue=[stands])
+    (early,) = explain(order, silent=SILENT, queue=[preorder])
+
+    assert wait.waiting_for == "stock for 3 backordered units of LAMP: place 2 of 5 in the queue"
+    assert wait.then == (
+        "what arrives is given to the queue, oldest first; expected: 40 at wh-paris on 2026-11-24"
+    )
+    assert [action.action for action in wait.actions] == ["reroute", "cancel"]
+    assert (wait.until, early.until) == (None, later(24))
+    assert early.then == (
+        "what arrives is given to the queue, oldest first, not before 2026-11-23 12:00 UTC;"
+        " no delivery is announced"
+    )
 
 
 @pytest.mark.parametrize("station", STATIONS)

@@ -126,6 +126,7 @@ class Walk:
             (0.4, self.hold),
             (1.0, self.release),
             (0.8, self.reroute),
+            (1.0, self.release_backorders),
             (2, self.scan),
             (0.6, self.provider_changes_its_mind),
             (0.3, self.count_stock),
@@ -485,6 +486,10 @@ class Walk:
         for hold in order.open_holds[:1]:
             self._note(f"release {hold.id}")
             await self.command(order.number, ReleaseHold(hold=hold.id))
+
+    async def release_backorders(self, _: Order) -> None:
+        served = await self.book.release_backorders(self.now, most=50)
+        self._note(f"release backorders of {served}")
 
     async def reroute(self, order: Order) -> None:
         offered = [each.id for each in order.fulfillment_orders if each.is_offered]
