@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Kind = Literal["snapshot", "counts", "deltas"]
@@ -229,22 +229,126 @@ async def results_of(
     limit: int = 25,
 ) -> list[RowResult]:
     """Read what came of each row in the order they were sent, then what has vanished."""
-    found = await tx.execute(
-        # Without a filter the page is cut off before anything is looked up for its rows.
-        text(_RESULTS.format(few="" if outcome else _FEW)),
-        {
-            "id": stored.id,
-            "key": stored.key,
-            "state": stored.state,
-            "vanished": VANISHED,
-            "part": after[0],
-            "position": after[1],
-            "outcome": outcome,
-            "limit": limit,
-        },
-    )
-    return [RowResult(*row) for row in found]
+    found: list[RowResult] = []
+    # Most rows are of one outcome: those of another are looked for many at a time.
+    size = limit if outcome is None or outcome in _NOTED else max(limit, _LOOKED_AT_ONCE)
+    sources: Sequence[str | None] = (None, "vanished") if outcome is None else (None,)
+    for noted in (outcome,) if outcome in _NOTED else sources:
+        while len(found) < limit:
+            rows = await _rows(tx, stored, noted, after, size)
+            judged = await _judge(tx, stored, rows)
+            found += [each for each in judged if outcome in (None, each.outcome)]
+            if len(rows) < size:
+                break
+            after = (rows[-1].part, rows[-1].position)
+    return found[:limit]
 
+
+_NOTED = ("refused", "superseded", "vanished")
+_LOOKED_AT_ONCE = 2_000
+
+
+async def _rows(
+    tx: AsyncConnection, stored: Import, noted: str | None, after: tuple[int, int], size: int
+) -> Sequence[Row[Any]]:
+    """The next rows as they were sent, or those that have such a note."""
+    arguments = {"id": stored.id, "part": after[0], "position": after[1], "size": size}
+    if noted:
+        arguments["outcome"] = noted
+    return (await tx.execute(_NOTED_ROWS if noted else _SENT_ROWS, arguments)).all()
+
+
+async def _judge(tx: AsyncConnection, stored: Import, rows: Sequence[Row[Any]]) -> list[RowResult]:
+    """Say what came of rows: what changed by how much is in the ledger, the rest in notes."""
+    if not rows:
+        return []
+    first, last = rows[0], rows[-1]
+    span = {
+        "id": stored.id, "part": first.part, "position": first.position,
+        "last_part": last.part, "last_position": last.position,
+    }  # fmt: skip
+    notes: dict[tuple[int, int], list[Row[Any]]] = {}
+    for note in await tx.execute(_NOTES, span):
+        notes.setdefault((note.part, note.position), []).append(note)
+    moved = await tx.execute(_MOVED, {"key": stored.key, "skus": sorted({r.sku for r in rows})})
+    changed = {(m.sku, m.location): m.delta for m in moved} if stored.state == "applied" else {}
+    before = await _rows_before(tx, stored)
+    results = []
+    for row in rows:
+        said = notes.get((row.part, row.position), [])
+        delta = changed.get((row.sku, row.location), 0)
+        results.append(
+            RowResult(
+                row=None if row.part == VANISHED else before[row.part] + row.position,
+                part=row.part,
+                position=row.position,
+                sku=row.sku,
+                location=row.location,
+                units=row.units,
+                outcome=said[0].outcome if said else _outcome(stored, changed=bool(delta)),
+                changed_by=delta,
+                notes=[{"field": n.field or "", "code": n.code, "detail": n.detail} for n in said],
+            )
+        )
+    return results
+
+
+def _outcome(stored: Import, *, changed: bool) -> Outcome:
+    match stored.state:
+        case "open":
+            return "waiting"
+        case "refused":
+            return "left"
+        case "applied":
+            return "changed" if changed else "unchanged"
+
+
+async def _rows_before(tx: AsyncConnection, stored: Import) -> dict[int, int]:
+    """How many rows lie before each part."""
+    found = await tx.execute(
+        text(
+            "SELECT part, sum(rows) OVER (ORDER BY part) - rows FROM stock_import_parts"
+            " WHERE import_id = :id"
+        ),
+        {"id": stored.id},
+    )
+    return {part: int(rows) for part, rows in found}
+
+
+# Each of these reads a range of an index, whatever the planner knows of rows that came just now.
+_SENT_ROWS = text(
+    """
+SELECT part, position, sku, location, units FROM stock_import_rows
+WHERE import_id = :id AND (part, position) > (:part, :position)
+ORDER BY import_id, part, position LIMIT :size
+"""
+)
+_NOTED_ROWS = text(
+    """
+SELECT n.part, n.position, n.sku, n.location, (
+    SELECT r.units FROM stock_import_rows r
+    WHERE r.import_id = :id AND r.part = n.part AND r.position = n.position) AS units
+FROM (
+  SELECT DISTINCT part, position, sku, location FROM stock_import_notes
+  WHERE import_id = :id AND outcome = :outcome AND (part, position) > (:part, :position)
+  ORDER BY part, position LIMIT :size
+) n ORDER BY n.part, n.position
+"""
+)
+_NOTES = text(
+    """
+SELECT part, position, outcome, field, code, detail FROM stock_import_notes
+WHERE import_id = :id AND (part, position) >= (:part, :position)
+  AND (part, position) <= (:last_part, :last_position)
+ORDER BY part, position, code
+"""
+)
+_MOVED = text(
+    """
+SELECT sku, location, delta FROM stock_movements
+WHERE key = :key AND sku = ANY(CAST(:skus AS text[])) AND bucket = 'on_hand'
+"""
+)
 
 _IMPORTS = """
 SELECT i.id, i.scope, i.reference, i.kind, i.location, i.taken_at, i.missing, i.state, i.opened_at,
@@ -254,39 +358,6 @@ FROM stock_imports i LEFT JOIN LATERAL (
   SELECT count(*) AS parts, sum(rows) AS rows FROM stock_import_parts WHERE import_id = i.id
 ) p ON true
 """
-
-# What changed by how much is in the ledger, so nothing is written twice.
-_RESULTS = """
-SELECT o.row, s.part, s.position, s.sku, s.location, s.units, s.outcome, s.changed_by, s.notes
-FROM (
-  SELECT r.*, coalesce(m.delta, 0) AS changed_by, coalesce(n.notes, '[]') AS notes,
-    coalesce(n.outcome, CASE WHEN :state = 'open' THEN 'waiting' WHEN :state = 'refused' THEN 'left'
-      WHEN m.delta IS NULL THEN 'unchanged' ELSE 'changed' END) AS outcome
-  FROM (
-    SELECT part, position, sku, location, units FROM stock_import_rows
-    WHERE import_id = :id AND (part, position) > (:part, :position)
-    UNION ALL
-    SELECT part, position, sku, location, NULL FROM stock_import_notes
-    WHERE import_id = :id AND part = :vanished AND (part, position) > (:part, :position)
-    {few}
-  ) r
-  LEFT JOIN stock_movements m ON :state = 'applied' AND m.key = :key AND m.sku = r.sku
-    AND m.location = r.location AND m.bucket = 'on_hand'
-  LEFT JOIN LATERAL (
-    SELECT min(outcome) AS outcome, jsonb_agg(jsonb_build_object('field', coalesce(field, ''),
-      'code', code, 'detail', detail) ORDER BY code) AS notes
-    FROM stock_import_notes
-    WHERE import_id = :id AND part = r.part AND position = r.position
-  ) n ON true
-) s
-LEFT JOIN LATERAL (
-  SELECT s.position + coalesce(sum(rows), 0) AS row FROM stock_import_parts
-  WHERE import_id = :id AND part < s.part
-) o ON s.part <> :vanished
-WHERE CAST(:outcome AS text) IS NULL OR s.outcome = :outcome
-ORDER BY s.part, s.position LIMIT :limit
-"""
-_FEW = "ORDER BY part, position LIMIT :limit"
 
 
 async def _found(tx: AsyncConnection, id: str) -> Import:

@@ -79,6 +79,9 @@ async def test_an_import_in_parts_counts_stock_and_tells_what_came_of_each_row(a
         (2, "IN-2", "unchanged", 0),
         (3, "IN-3", "changed", 2),
     ]
+    assert [r["row"] for r in await results(api, path, outcome="changed")] == [1, 3]
+    assert [r["row"] for r in await results(api, path, outcome="unchanged")] == [2]
+    assert await results(api, path, outcome="vanished") == []
     assert [await on_hand(api, f"IN-{n}") for n in (1, 2, 3)] == [9, 7, 2]
 
 
