@@ -100,8 +100,8 @@ class OrderPlacing:
                         at=datetime.now(UTC),
                     )
                     if stored:
-                        await idempotency.attach_order(tx, claim, number)
-                        order = await _load(tx, number)
+                        order = await idempotency.attach_order(tx, claim, number)
+                        assert order is not None, f"{number} is stored"
             except IntegrityError as fault:
                 if getattr(fault.orig, "sqlstate", None) != _TAKEN:
                     raise
@@ -165,8 +165,10 @@ class OrderPlacing:
         """Answer with what became of the order, and keep the answer with it."""
         async with self._db.begin() as tx:
             if runs:
-                await mark_started(tx, number, datetime.now(UTC))
-            return await keep_in(tx, claim, _outcome(await _load(tx, number)))
+                order = await mark_started(tx, number, datetime.now(UTC))
+            else:
+                order = await _load(tx, number)
+            return await keep_in(tx, claim, _outcome(order))
 
     def _start(self, order: Order) -> StartOrder:
         return StartOrder(

@@ -13,7 +13,10 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.db.at_once import Statement, at_once
 from adapters.db.engine import by_statement
+from adapters.db.unit import as_read, reading
+from oms.orders import Order
 
 KEPT_FOR = timedelta(days=30)
 TAKEN_OVER_AFTER = timedelta(seconds=30)
@@ -77,10 +80,10 @@ _ANSWER = text(
     " WHERE credential = :credential AND key = :key AND claimed_at = :claimed_at"
     " AND status_code IS NULL"
 ).bindparams(bindparam("headers", type_=JSONB))
-_ATTACH = text(
+_ATTACH = (
     "UPDATE idempotency_keys SET order_number = :number"
     " WHERE credential = :credential AND key = :key AND claimed_at = :claimed_at"
-    " AND status_code IS NULL"
+    " AND status_code IS NULL RETURNING 1"
 )
 _FORGET = text(
     "DELETE FROM idempotency_keys WHERE credential = :credential AND key = :key"
@@ -145,15 +148,19 @@ async def store_answer(tx: AsyncConnection, claim: Claim, answer: Answered) -> N
         raise ClaimLost(claim.key)
 
 
-async def attach_order(tx: AsyncConnection, claim: Claim, number: str) -> None:
+async def attach_order(tx: AsyncConnection, claim: Claim, number: str) -> Order | None:
     """Note the order a request stored, in that transaction, so that it is finished, not repeated.
+
+    Gives the order, read in the same round trip.
 
     Raises:
         ClaimLost: somebody took over; roll back.
     """
-    done = await tx.execute(_ATTACH, {**_identity(claim), "number": number})
-    if done.rowcount == 0:
+    attach = Statement(_ATTACH, {**_identity(claim), "number": number})
+    attached, found = await at_once(tx, [attach, reading(number)])
+    if not attached:
         raise ClaimLost(claim.key)
+    return as_read(found) if found else None
 
 
 async def give_up(tx: AsyncConnection, claim: Claim) -> None:

@@ -6,7 +6,10 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.db.at_once import Statement, at_once
 from adapters.db.engine import by_statement
+from adapters.db.unit import as_read, reading
+from oms.orders import Order
 
 
 class Nudges(NamedTuple):
@@ -72,12 +75,13 @@ async def unstarted_orders(
         return [Unstarted(*row) for row in rows]
 
 
-async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> None:
-    """Write that a run carries the order."""
-    await tx.execute(
-        text("UPDATE orders SET started_at = :at WHERE number = :n AND started_at IS NULL"),
+async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> Order:
+    """Write that a run carries the order; the order as it is then."""
+    mark = Statement(
+        "UPDATE orders SET started_at = :at WHERE number = :n AND started_at IS NULL",
         {"at": at, "n": number},
     )
+    return as_read((await at_once(tx, [mark, reading(number)]))[-1])
 
 
 async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int) -> list[str]:

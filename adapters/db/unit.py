@@ -87,6 +87,17 @@ async def load_order(tx: AsyncConnection, number: str) -> Order | None:
     return None if document is None else Order.model_validate(document)
 
 
+def reading(number: str) -> Statement:
+    """Read one order, in a round trip with others; `as_read` makes an order of its rows."""
+    return Statement(_LOAD_ONE, {"number": number})
+
+
+def as_read(rows: Rows) -> Order:
+    """Make an order of the rows that `reading` gave. The order is stored."""
+    (row,) = rows
+    return Order.model_validate(row.document)
+
+
 class OrderUnit:
     """The effects of one transaction on one locked order, written by `flush`.
 
@@ -200,8 +211,7 @@ class OrderUnit:
 
     async def reloaded(self) -> Order:
         """Read the order as this transaction leaves it."""
-        (after,) = await self.ask(_LOAD_ONE, number=self.number)
-        return Order.model_validate(after.document)
+        return as_read((await self._send([reading(self.number)]))[-1])
 
     async def again(self) -> "OrderUnit":
         """Give a unit on the order as this transaction leaves it, for more effects."""
@@ -270,9 +280,7 @@ async def lock_order(
     """Lock an order for the rest of the transaction and read it. None when there is none."""
     lock = "SELECT 1 FROM orders WHERE number = :n FOR UPDATE"
     # Two statements: the second sees what the one who held the lock has written.
-    locked, found = await at_once(
-        tx, [Statement(lock, {"n": number}), Statement(_LOAD_ONE, {"number": number})]
-    )
+    locked, found = await at_once(tx, [Statement(lock, {"n": number}), reading(number)])
     if not locked:
         return None
-    return OrderUnit(tx, Order.model_validate(found[0].document), at, actor)
+    return OrderUnit(tx, as_read(found), at, actor)
