@@ -101,12 +101,12 @@ class OrderPlacing:
                     )
                     if stored:
                         order = await idempotency.attach_order(tx, claim, number)
-                        assert order is not None, f"{number} is stored"
             except IntegrityError as fault:
                 if getattr(fault.orig, "sqlstate", None) != _TAKEN:
                     raise
                 continue  # the number is taken: draw another
             if stored:
+                assert order is not None, f"{number} is stored"
                 count_events(["order.placed"])
                 return order
             if existing := await self._existing(request):
