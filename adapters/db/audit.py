@@ -315,6 +315,19 @@ SELECT o.number, CASE WHEN e.events IS NULL THEN 'has no events'
 FROM orders o LEFT JOIN e ON e.order_number = o.number
 WHERE e.events IS NULL OR e.first <> 1 OR e.last <> e.events
 """
+# Who runs low or out was told so last, and nobody else was: a crossing is told once.
+_ALERTS_ARE_TOLD = """
+WITH told AS (
+    SELECT DISTINCT ON (sku, location) sku, location, nullif(kind, 'stock.back') AS kind FROM (
+        SELECT sku, coalesce(location, '') AS location, kind, id FROM stock_events
+        WHERE kind IN ('stock.low', 'stock.out', 'stock.back')) e
+    ORDER BY sku, location, id DESC
+)
+SELECT CASE location WHEN '' THEN sku ELSE sku || ' at ' || location END,
+    format('noted as %s, told last: %s', coalesce(a.state, 'enough'), coalesce(t.kind, 'nothing'))
+FROM told t FULL JOIN stock_alerts a USING (sku, location)
+WHERE t.kind IS DISTINCT FROM 'stock.' || a.state
+"""
 
 # What an order got for its backorders is in the ledger under the release's key, and the other way
 # round for every release in turn. Reroutes of before have no record.
@@ -353,6 +366,7 @@ CHECKS = (
     (5, _ACKNOWLEDGED_ORDERS_EXIST),
     (6, _CLOSED_ORDERS_HOLD_NOTHING),
     (8, _EVENTS_HAVE_NO_GAPS),
+    (8, _ALERTS_ARE_TOLD),
 )
 """Invariant and statement; each row is (about, detail) of a violation."""
 

@@ -121,6 +121,13 @@ PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
         ["DELETE FROM stock_movements WHERE sku = 'VASE' AND bucket = 'on_hand'"],
         {(1, "VASE at by-hand")},
     ),
+    "an article runs out and nobody is told": (
+        [
+            "INSERT INTO stock_alerts (sku, location, state, since)"
+            " VALUES ('VASE', 'by-hand', 'out', now()), ('VASE', '', 'low', now())"
+        ],
+        {(8, "VASE at by-hand"), (8, "VASE")},
+    ),
     "a bucket is negative": (
         [
             "ALTER TABLE stock_levels DROP CONSTRAINT damaged_not_negative",
