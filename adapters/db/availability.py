@@ -53,10 +53,12 @@ ROOM = f"""greatest(0, s.backorder_limit - CASE
   ELSE s.backordered - greatest(0, {LEFT}) - s.incoming END)"""
 
 # Units that are still to come, by purchase order or on the road in a transfer; without a time, or
-# after it, nothing is promised on them.
+# after it, nothing is promised on them. The two halves must have the same types: otherwise the
+# planner reads all that is coming of everything, and looks for the article afterwards.
 COMING = """(
-  SELECT i.sku, i.location, i.quantity - i.received AS quantity, i.expected_at,
-    'purchase_order' AS source, CAST(i.id AS text) AS id, i.reference
+  SELECT CAST(i.sku AS text) AS sku, CAST(i.location AS text) AS location,
+    i.quantity - i.received AS quantity, i.expected_at, 'purchase_order' AS source,
+    CAST(i.id AS text) AS id, i.reference
   FROM incoming i WHERE i.ended_at IS NULL AND i.received < i.quantity
   UNION ALL
   SELECT r.sku, t.destination, r.shipped - r.received - r.lost, t.expected_at,

@@ -465,6 +465,7 @@ class TransferLineRow(SQLModel, table=True):
             " AND lost >= 0 AND cancelled >= 0 AND shipped + cancelled <= quantity",
             name="transfer_units_fit",
         ),
+        Index("transfer_lines_by_sku", "sku"),
         Index(
             "transfer_lines_on_the_road",
             "sku",

@@ -1,5 +1,8 @@
 from datetime import timedelta
 
+from sqlalchemy import text
+
+from adapters.db.availability import COMING
 from adapters.db.incoming import (
     Incoming,
     ReferenceTaken,
@@ -79,3 +82,11 @@ async def test_what_is_incoming_is_what_is_still_to_come(stockroom: Stockroom) -
     assert incoming == [40, 0, 20, 15, 0, 0]
     assert await stockroom.level("LAMP", "paris") == {"on_hand": 82, "damaged": 3}
     assert await stockroom.adds_up()
+
+
+async def test_what_is_coming_of_an_article_is_found_by_the_article(stockroom: Stockroom) -> None:
+    async with stockroom.db.begin() as tx:
+        found = await tx.execute(text(f"EXPLAIN SELECT * FROM {COMING} i WHERE i.sku = 'LAMP'"))
+        plan = "\n".join(row[0] for row in found)
+
+    assert "Subquery Scan on i" not in plan, "everything is read, then the article looked for"
