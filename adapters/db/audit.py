@@ -346,6 +346,13 @@ FROM r FULL JOIN m USING (key, sku, location)
 WHERE coalesce(r.units, 0) <> coalesce(m.units, 0) AND (r.units IS NOT NULL OR m.in_turn)
 """
 
+_PROMISES_ARE_AS_TOLD = """
+SELECT o.number, format('was told to be promised by %s, and the order says %s',
+    coalesce(e.data ->> 'promise_by', 'nobody knows when'), coalesce(o.promise_by::text, 'nothing'))
+FROM orders o JOIN events e ON e.order_number = o.number AND e.kind = 'order.confirmed'
+WHERE CAST(e.data ->> 'promise_by' AS timestamptz) IS DISTINCT FROM o.promise_by
+"""
+
 CHECKS = (
     (1, _MOVEMENTS_ADD_UP),
     (1, _NO_BUCKET_IS_NEGATIVE),
@@ -363,6 +370,7 @@ CHECKS = (
     (3, _NO_MORE_THAN_THERE_IS),
     (3, _PARTS_ADD_UP),
     (3, _CHARGED_WHAT_LEFT),
+    (3, _PROMISES_ARE_AS_TOLD),
     (5, _ACKNOWLEDGED_ORDERS_EXIST),
     (6, _CLOSED_ORDERS_HOLD_NOTHING),
     (8, _EVENTS_HAVE_NO_GAPS),

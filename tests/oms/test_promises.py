@@ -142,6 +142,32 @@ def test_the_holidays_of_the_destination_are_no_days_on_the_road() -> None:
     assert soon.by == paris(2027, 1, 6, 18)
 
 
+def test_the_example_of_the_page_about_stock_is_right() -> None:
+    weekdays = dict.fromkeys(range(5), (8 * 60, 18 * 60))
+    service = Service("post", transit=(1, 2), delivers_on=frozenset(range(6)))
+    over = Terms(
+        "home",
+        {"wh": Place("wh", "warehouse", frozenset(), a_calendar(weekdays))},
+        (service,),
+        FRANCE,
+        timedelta(minutes=15),
+        3,
+    )
+
+    promise = over.promise(paris(2026, 11, 20, 15, 30), Units("wh"))
+    later = over.promise(paris(2026, 11, 20, 15, 50), Units("wh"))
+
+    assert promise is not None
+    assert later is not None
+    assert promise.earliest == paris(2026, 11, 21, 18)
+    assert [each.at for each in promise.milestones] == [
+        paris(2026, 11, 20, 16),
+        paris(2026, 11, 20, 18),
+        paris(2026, 11, 23, 18),
+    ]
+    assert later.by == paris(2026, 11, 25, 18)
+
+
 def test_a_carrier_fetches_on_its_days_only() -> None:
     weekdays = Service("days", transit=(1, 1))
 

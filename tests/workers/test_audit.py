@@ -310,6 +310,10 @@ PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
         ],
         {(7, "{offered}")},
     ),
+    "a promise is not what was told": (
+        ["UPDATE orders SET promise_by = promise_by + interval '1 day' WHERE number = :offered"],
+        {(3, "{offered}")},
+    ),
     "an event is missing": (
         ["DELETE FROM events WHERE order_number = :delivered AND seq = 2"],
         {(8, "{delivered}")},
