@@ -8,6 +8,7 @@ A decision is made of one moment's books and carried out in its order, one order
 that whoever stands behind never gets what somebody before could have had at that moment.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,6 +24,9 @@ Kind = Literal["oldest_first", "priority", "ship_complete"]
 
 REROUTE = "reroute"
 """Stands for the policy where an operator's word stood before the queue."""
+
+_NOTHING = "nothing is there for it"
+_INCOMPLETE = "not all of its units are there, and it is served complete"
 
 TOLD_OF_OTHERS = 20
 """So many orders that were passed over are named in the record of a release, at most."""
@@ -234,6 +238,8 @@ def decide(
     shelves: Mapping[Buyer, Sequence[Shelf]],
     now: datetime,
     solver: Solver,
+    *,
+    most: int | None = None,
 ) -> Decision:
     """Serve the queue with what is there.
 
@@ -244,42 +250,109 @@ def decide(
             is the same for all, less the buffer of each.
         now: Tells who has waited too long.
         solver: Chooses the places.
+        most: Decide no further than so many releases.
 
     Returns:
         The queue in order, each with what it gets or why it waits. No unit is given twice.
     """
-    left: dict[tuple[str, str], int] = {}
-    for places in shelves.values():
-        for shelf in places:
-            left |= {(sku, shelf.location): units for sku, units in shelf.units.items()}
+    stock = _Stock(shelves)
     ordered = in_order(policy, queue)
-    verdicts = []
+    verdicts: dict[str, Verdict] = {}
+    released = 0
     for each in ordered:
-        around = _around(each, shelves.get(each.buyer, ()), left)
-        picks, reason = _serve(policy, each, around, now, solver)
+        if released == most:
+            break
+        verdicts[each.order] = verdict = _decide_one(policy, each, stock, now, solver)
+        released += verdict.release is not None
+    return Decision(policy, _with_standings(policy, ordered, verdicts))
+
+
+class _Stock:
+    """What is left while the queue is served."""
+
+    def __init__(self, shelves: Mapping[Buyer, Sequence[Shelf]]) -> None:
+        self._shelves = shelves
+        self._left: dict[tuple[str, str], int] = {}
+        for places in shelves.values():
+            for shelf in places:
+                at = {(sku, shelf.location): units for sku, units in shelf.units.items()}
+                self._left |= at
+        self._free: Counter[str] = Counter()
+        for (sku, _), units in self._left.items():
+            self._free[sku] += units
+
+    def has_some(self, each: Waiting) -> bool:
+        """Whether anything lies anywhere that an order waits for."""
+        return any(self._free[sku] for sku in each.skus)
+
+    def may_have_all(self, each: Waiting) -> bool:
+        """Whether as much lies anywhere as an order waits for."""
+        wanted: Counter[str] = Counter()
+        for line in each.lines:
+            wanted[line.sku] += line.quantity
+        return all(units <= self._free[sku] for sku, units in wanted.items())
+
+    def around(self, each: Waiting) -> list[Candidate]:
+        """The places that may serve an order, with what is left there for it."""
+        found = []
+        for shelf in self._shelves.get(each.buyer, ()):
+            if each.only is not None and shelf.location not in each.only:
+                continue
+            left = {
+                sku: self._left[(sku, shelf.location)] - shelf.buffer
+                for sku in each.skus & shelf.units.keys()
+            }
+            units = {sku: count for sku, count in left.items() if count > 0}
+            if units:
+                away = _distance(each, shelf)
+                found.append(Candidate(shelf.location, away, units, shelf.buffer))
+        return found
+
+    def give(self, picks: Iterable[Pick]) -> None:
+        """Take off what an order got."""
         for pick in picks:
-            left[(pick.sku, pick.location)] -= pick.quantity
-        buffers = {place.location: place.buffer for place in around}
-        release = Release(each.order, each.since, picks, reason, buffers) if picks else None
-        verdicts.append(Verdict(each, release, reason))
-    return Decision(policy, _with_standings(policy, verdicts))
+            self._left[(pick.sku, pick.location)] -= pick.quantity
+            self._free[pick.sku] -= pick.quantity
 
 
-def _around(
-    each: Waiting, shelves: Sequence[Shelf], left: Mapping[tuple[str, str], int]
-) -> list[Candidate]:
-    """The places that may serve an order, with what is left there for it."""
-    found = []
-    for shelf in shelves:
-        if each.only is not None and shelf.location not in each.only:
-            continue
-        units = {
-            sku: left[(sku, shelf.location)] - shelf.buffer for sku in each.skus & {*shelf.units}
-        }
-        units = {sku: count for sku, count in units.items() if count > 0}
-        if units:
-            found.append(Candidate(shelf.location, _distance(each, shelf), units, shelf.buffer))
-    return found
+def _decide_one(
+    policy: BackorderPolicy, each: Waiting, stock: _Stock, now: datetime, solver: Solver
+) -> Verdict:
+    patient = (
+        policy.policy == "ship_complete" and each.since + timedelta(days=policy.patience_days) > now
+    )
+    if each.blocked is not None:
+        return Verdict(each, None, each.blocked)
+    if not stock.has_some(each):
+        return Verdict(each, None, _NOTHING)
+    if patient and not stock.may_have_all(each):
+        return Verdict(each, None, _INCOMPLETE)
+    around = stock.around(each)
+    found = solver.plan_what_is_there(_demands(each), around, allow_split=each.allow_split)
+    picks = found.plan.picks
+    if not picks:
+        return Verdict(each, None, _NOTHING)
+    if patient and found.left:
+        return Verdict(each, None, _INCOMPLETE)
+    stock.give(picks)
+    reason = _reason(policy, each, complete=not found.left)
+    buffers = {place.location: place.buffer for place in around}
+    return Verdict(each, Release(each.order, each.since, picks, reason, buffers), reason)
+
+
+def _demands(each: Waiting) -> list[Demand]:
+    return [
+        Demand(line.line, line.sku, line.quantity, line.not_from)
+        for line in sorted(each.lines, key=lambda line: line.line)
+    ]
+
+
+def _reason(policy: BackorderPolicy, each: Waiting, *, complete: bool) -> str:
+    """Why an order is served, and stands where it stands."""
+    rule = policy.words
+    if policy.policy == "ship_complete":
+        rule = "complete" if complete else f"in part, after {policy.patience_days} days"
+    return f"{rule}: {why(policy, each)}"
 
 
 def _distance(each: Waiting, shelf: Shelf) -> float | None:
@@ -288,71 +361,43 @@ def _distance(each: Waiting, shelf: Shelf) -> float | None:
     return distance_km(*each.point, shelf.point)
 
 
-def _serve(
-    policy: BackorderPolicy,
-    each: Waiting,
-    around: Sequence[Candidate],
-    now: datetime,
-    solver: Solver,
-) -> tuple[tuple[Pick, ...], str]:
-    """What an order gets now, and why that much."""
-    if each.blocked is not None:
-        return (), each.blocked
-    demands = [
-        Demand(line.line, line.sku, line.quantity, line.not_from)
-        for line in sorted(each.lines, key=lambda line: line.line)
-    ]
-    found = solver.plan_what_is_there(demands, around, allow_split=each.allow_split)
-    if not found.plan.picks:
-        return (), "nothing is there for it"
-    place = why(policy, each)
-    if policy.policy != "ship_complete":
-        return found.plan.picks, f"{policy.words}: {place}"
-    if not found.left:
-        return found.plan.picks, f"complete: {place}"
-    if each.since + timedelta(days=policy.patience_days) <= now:
-        return found.plan.picks, f"in part, after {policy.patience_days} days: {place}"
-    return (), "not all of its units are there, and it is served complete"
-
-
-def _with_standings(policy: BackorderPolicy, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+def _with_standings(
+    policy: BackorderPolicy, ordered: Sequence[Waiting], verdicts: Mapping[str, Verdict]
+) -> tuple[Verdict, ...]:
     """Tell each release of the orders around it, article by article."""
-    by_sku: dict[str, list[Verdict]] = {}
-    for each in verdicts:
-        for sku in each.waiting.skus:
+    by_sku: dict[str, list[Waiting]] = {}
+    for each in ordered:
+        for sku in each.skus:
             by_sku.setdefault(sku, []).append(each)
     standings: dict[str, dict[str, Standing]] = {}
     for sku, queue in by_sku.items():
-        for order, standing in _standings(policy, sku, queue):
+        for order, standing in _standings(policy, sku, queue, verdicts):
             standings.setdefault(order, {})[sku] = standing
-    return tuple(_standing(each, standings) for each in verdicts)
-
-
-def _standing(each: Verdict, standings: Mapping[str, Mapping[str, Standing]]) -> Verdict:
-    if each.release is None:
-        return each
-    known = replace(each.release, standings=standings[each.release.order])
-    return replace(each, release=known)
+    return tuple(
+        replace(each, release=replace(each.release, standings=standings[each.release.order]))
+        if each.release is not None
+        else each
+        for each in verdicts.values()
+    )
 
 
 def _standings(
-    policy: BackorderPolicy, sku: str, queue: Sequence[Verdict]
+    policy: BackorderPolicy, sku: str, queue: Sequence[Waiting], verdicts: Mapping[str, Verdict]
 ) -> Iterable[tuple[str, Standing]]:
     """Where those who are served with an article stand in its queue."""
     passed: list[Other] = []
     for place, each in enumerate(queue, start=1):
-        served = each.release is not None and any(p.sku == sku for p in each.release.picks)
+        verdict = verdicts.get(each.order)
+        if verdict is None:
+            return  # nothing was decided from here on
+        served = verdict.release is not None and any(p.sku == sku for p in verdict.release.picks)
         if not served:
-            passed.append(Other(each.waiting.order, place, each.reason))
+            passed.append(Other(each.order, place, verdict.reason))
             continue
-        behind = [
-            Other(other.waiting.order, place + n, why(policy, other.waiting))
-            for n, other in enumerate(queue[place : place + 1], start=1)
-        ]
-        yield (
-            each.waiting.order,
-            Standing(place, len(queue), tuple(passed[:TOLD_OF_OTHERS]), tuple(behind)),
+        behind = tuple(
+            Other(other.order, place + 1, why(policy, other)) for other in queue[place : place + 1]
         )
+        yield each.order, Standing(place, len(queue), tuple(passed[:TOLD_OF_OTHERS]), behind)
 
 
 def _moment(at: datetime) -> str:

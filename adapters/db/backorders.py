@@ -1,5 +1,6 @@
 """The queue of backordered orders in the books: read, decided, and served one order at a time."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -183,15 +184,21 @@ def _waiting(row: Any) -> Waiting:
 
 
 async def read_decision(
-    tx: AsyncConnection, skus: Sequence[str], now: datetime, solver: Solver
+    tx: AsyncConnection,
+    skus: Sequence[str],
+    now: datetime,
+    solver: Solver,
+    *,
+    most: int | None = None,
 ) -> Decision:
-    """Decide who gets what of these articles. `tx` should see one moment."""
+    """Decide who gets what of these articles, up to `most` releases. `tx` sees one moment."""
     policy = await read_policy(tx)
     queue = await read_queue(tx, skus) if skus else []
     wanted = {sku for each in queue for sku in each.skus}
     buyers = {each.buyer for each in queue}
     shelves = {buyer: await shelves_for(tx, wanted, buyer) for buyer in sorted(buyers, key=str)}
-    return decide(policy, queue, shelves, now, solver)
+    # Apart from the event loop, which has other work than a long queue.
+    return await asyncio.to_thread(decide, policy, queue, shelves, now, solver, most=most)
 
 
 _COMING = text(

@@ -182,8 +182,10 @@ class SqlBook(OrderBook):
         for _ in range(DECISIONS):
             async with backorders.one_moment(self._engine) as tx:
                 skus = await backorders.stocked_skus(tx)
-                decision = await backorders.read_decision(tx, skus, at, self._solver)
-            for release in decision.releases[: most - served]:
+                decision = await backorders.read_decision(
+                    tx, skus, at, self._solver, most=most - served
+                )
+            for release in decision.releases:
                 if not await self._release(release, decision.policy, at):
                     break
                 served += 1

@@ -236,6 +236,22 @@ def test_the_order_in_which_the_queue_is_read_changes_nothing(
     assert decided(policy, queue, *places) == decided(policy, shuffled, *reversed(places))
 
 
+@given(policy=POLICIES, orders=ORDERS, shelves=SHELVES, most=st.integers(0, 4))
+def test_deciding_only_so_far_decides_the_same(
+    policy: BackorderPolicy,
+    orders: list[tuple[int, dict[str, int], str | None, str | None]],
+    shelves: list[dict[str, int]],
+    most: int,
+) -> None:
+    queue = a_queue(orders)
+    places = {WEB: [Shelf(f"place-{n}", units) for n, units in enumerate(shelves)]}
+
+    some = decide(policy, queue, places, NOW, PlainSolver(), most=most)
+
+    everything = decide(policy, queue, places, NOW, PlainSolver())
+    assert some.releases == everything.releases[:most]
+
+
 @given(orders=ORDERS, units=st.integers(0, 12), kind=st.sampled_from(("oldest_first", "priority")))
 def test_nobody_gets_a_unit_that_somebody_before_could_have_had(
     orders: list[tuple[int, dict[str, int], str | None, str | None]], units: int, kind: Kind
