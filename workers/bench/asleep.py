@@ -34,6 +34,7 @@ SLEEPS = timedelta(days=30)
 COPIED_AT_ONCE = 1_000
 _STARTED_AT_ONCE = 32
 _WAITS_SECONDS = 30
+_SEEN_WITHIN_SECONDS = 300
 
 Rows = Mapping[str, Sequence[dict[str, Any]]]
 """What an order has in the books, by table."""
@@ -253,7 +254,7 @@ async def _start(
 async def _until_seen(client: Client, task_queue: str, count: int) -> None:
     """Wait until the last of them can be searched for."""
     query = f"TaskQueue = '{task_queue}' AND ExecutionStatus = 'Running'"
-    async with asyncio.timeout(_WAITS_SECONDS):
+    async with asyncio.timeout(_SEEN_WITHIN_SECONDS):
         while (await client.count_workflows(query)).count < count:
             await asyncio.sleep(1)
 
