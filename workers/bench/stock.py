@@ -18,13 +18,18 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters.db.availability import availability
+from adapters.db import master
+from adapters.db.availability import availabilities
 from adapters.db.engine import by_statement
 from adapters.db.importing import Applied, apply_import
 from adapters.db.imports import StagedRow, open_import, put_part
+from adapters.db.offers import Line, Offering, offers
+from adapters.db.promises import Where
 from adapters.db.stock import Short, Want, take
+from oms.policy import Policy
+from oms.sourcing import PlainSolver
 from workers.bench.pgbench import PgBench, one_line, three_lines
 from workers.bench.shelf import (
     CHANNEL,
@@ -38,6 +43,9 @@ from workers.bench.shelf import (
 )
 
 TURNS = 12
+ASKED_AT_ONCE = 2
+"""Questions in the air: a longer queue would be measured, not the answer."""
+
 SKUS_SOLD = 10_000
 ROWS_IMPORTED = 100_000
 ROWS_A_PART = 5_000
@@ -47,6 +55,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 
 Told = Callable[[str, int, int], None]
 Call = Callable[[], Awaitable[object]]
+Ask = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
 class Case(BaseModel):
@@ -241,21 +250,39 @@ BARE_SUM = text(
 )
 
 
+WHERE = Where("FR", None, 45.76, 4.84)
+POLICY = Policy()
+
+
+async def how_many(tx: AsyncConnection, sku: str) -> None:
+    """What a channel can have of an article, and what is coming."""
+    await availabilities(tx, skus=[sku], channel=CHANNEL, now=datetime.now(UTC))
+
+
+async def how_and_when(tx: AsyncConnection, sku: str) -> None:
+    """The whole answer of `GET /v1/availability`: also each way of delivery, with its date."""
+    now = datetime.now(UTC)
+    await master.not_known(tx, CHANNEL, [sku])
+    await how_many(tx, sku)
+    offering = Offering(CHANNEL, WHERE, now + POLICY.offer, POLICY, PlainSolver())
+    await offers(tx, [[Line(1, sku, 1)]], offering)
+
+
 async def measure_availability(
-    db: AsyncEngine, draw: Callable[[], str], *, at_once: int, seconds: float
+    db: AsyncEngine, asks: Ask, draw: Callable[[], str], *, seconds: float
 ) -> Turns:
     """Ask what a channel can have, beside a bare sum over the article's levels."""
     single = by_statement(db)
 
     async def ours() -> None:
         async with single.connect() as tx:
-            await availability(tx, sku=draw(), channel=CHANNEL, now=datetime.now(UTC))
+            await asks(tx, draw())
 
     async def floor() -> None:
         async with single.connect() as tx:
             await tx.scalar(BARE_SUM, {"sku": draw()})
 
-    return await in_turns(ours, floor, at_once=at_once, seconds=seconds)
+    return await in_turns(ours, floor, at_once=ASKED_AT_ONCE, seconds=seconds)
 
 
 # --- imports --------------------------------------------------------------------------------
@@ -385,8 +412,12 @@ class StockRun:
             if self._shelf.skus >= self._sold and not had_buyers:
                 await self._reservations()
                 had_buyers = True
-            await self._availability(f"availability, {size:,} rows", self._any_sku)
-        await self._availability("availability, an article at all places", lambda: EVERYWHERE)
+            await self._availability(f"availability, {size:,} rows", how_many)
+        await self._availability("availability, an article at all places", how_many, EVERYWHERE)
+        await self._availability("availability with options", how_and_when)
+        await self._availability(
+            "availability with options, an article at all places", how_and_when, EVERYWHERE
+        )
         for case in await Imports(self._db, min(self._shelf.skus, ROWS_IMPORTED)).measure():
             self._keep(case)
         return StockBench(
@@ -413,9 +444,9 @@ class StockRun:
                 )
             self._keep(turns.as_case(baskets.case, pgbench=pgbench))
 
-    async def _availability(self, case: str, draw: Callable[[], str]) -> None:
+    async def _availability(self, case: str, asks: Ask, sku: str | None = None) -> None:
         turns = await measure_availability(
-            self._db, draw, at_once=self._at_once, seconds=self._seconds
+            self._db, asks, lambda: sku or self._any_sku(), seconds=self._seconds
         )
         self._keep(turns.as_case(case, rows=self._shelf.rows))
 
@@ -424,4 +455,4 @@ class StockRun:
 
     def _keep(self, case: Case) -> None:
         self._cases.append(case)
-        self._told("cases", len(self._cases), len(self._sizes) + 6)
+        self._told("cases", len(self._cases), len(self._sizes) + 8)
