@@ -67,23 +67,31 @@ COMING = """(
 )"""
 
 
-def _places(units: str, *, buffer: str = "l.buffer") -> TextClause:
-    """Places that serve, with the units of each SKU that they have for whoever asks."""
+def _places(units: str, *, buffer: str = "l.buffer", first: str = "NULL") -> TextClause:
+    """Places that serve, with the units of each SKU that they have for whoever asks.
+
+    Those for which `first` is least come first, then those with the lower id.
+    """
     return text(
         f"""
         SELECT l.id, l.latitude, l.longitude, {buffer} AS buffer,
           jsonb_object_agg(s.sku, {units}) AS available
         FROM stock_levels s JOIN {PLACES}
         WHERE s.sku = ANY(CAST(:skus AS text[])) AND {units} > 0
-        GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY l.id
+        GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY min({first}) NULLS LAST, l.id
         """
     )
 
 
+# When goods for backorders of a level are there: a preorder's may lie there already.
+_SERVED = f"""least(CASE WHEN {LEFT} > s.backordered THEN timestamptz '-infinity' END, (
+    SELECT min(e.expected_at) FROM {COMING} e
+    WHERE e.sku = s.sku AND e.location = s.location AND e.expected_at >= now()))"""
+
 _CANDIDATES = _places(AVAILABLE)
 _CANDIDATES_FOR_QUEUE = _places(_FOR_QUEUE)
 _SHELVES = _places(_LYING)
-_PLACES_WITH_ROOM = _places(ROOM, buffer="0")
+_PLACES_WITH_ROOM = _places(ROOM, buffer="0", first=_SERVED)
 
 # The articles come as one document: of an array the planner would know the length, and plan anew.
 _AVAILABILITY = text(
@@ -158,7 +166,10 @@ async def backorder_room(
     latitude: float | None = None,
     longitude: float | None = None,
 ) -> list[Candidate]:
-    """Places that may still take backorders. `available`: how many, see `ROOM`."""
+    """Places that may still take backorders, first where goods come soonest.
+
+    `available`: how many, see `ROOM`.
+    """
     found = await tx.execute(_PLACES_WITH_ROOM, _who(skus, channel, method, pickup_location))
     return [_candidate(row, latitude, longitude) for row in found]
 

@@ -267,12 +267,15 @@ def _one_place(found: WhatIsThere, room: dict[tuple[str, str], int]) -> set[str]
 def _place_backorders(
     left: Sequence[Missing], room: dict[tuple[str, str], int], only: set[str] | None
 ) -> tuple[list[Pick], tuple[Missing, ...]]:
-    """Spread missing units over places with room. `only`: the places an unsplit order may use."""
+    """Spread missing units over places with room, in their order: where goods come soonest.
+
+    `only`: the places an unsplit order may use.
+    """
     picks: list[Pick] = []
     short: list[Missing] = []
     for missing in left:
         rest = missing.missing
-        for (sku, location), units in sorted(room.items()):
+        for (sku, location), units in list(room.items()):
             if (
                 sku != missing.sku
                 or not units

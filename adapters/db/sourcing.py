@@ -93,7 +93,10 @@ def wants(
 async def room_for(
     tx: AsyncConnection, order: Wanted, skus: Iterable[str]
 ) -> dict[tuple[str, str], int]:
-    """Units of each (sku, location) that may still be backordered for this order."""
+    """Units of each (sku, location) that may still be backordered for this order.
+
+    In the order of the places: first where goods come soonest.
+    """
     places = await backorder_room(
         tx,
         skus=skus,

@@ -109,6 +109,30 @@ async def test_what_a_transfer_brings_goes_to_who_waits(shop: World) -> None:
     await world.audit_is_clean()
 
 
+async def test_what_is_coming_is_sold_before_it_comes_and_is_the_buyers_when_it_is_here(
+    shop: World,
+) -> None:
+    world = shop
+    await world.ok("PUT", "/v1/stock/SOFA/wh-nice/policy", {"backorder_from_incoming": True})
+    announced = {
+        "sku": "SOFA",
+        "location": "wh-nice",
+        "quantity": 3,
+        "expected_at": "2036-12-01T08:00:00Z",
+        "reference": "PO-1",
+    }
+    order = await world.ok("POST", "/v1/stock/incoming", announced)
+
+    numbers = [await waits(world, 1) for _ in range(2)]
+
+    assert (await world.level("SOFA", "wh-nice"))["backordered"] == 2, "they wait where goods come"
+    await world.ok("POST", f"/v1/stock/incoming/{order['id']}/receive", {"quantity": 3})
+    for number in numbers:
+        await until_served(world, number)
+    assert (await world.level("SOFA", "wh-nice"))["available"] == 1
+    await world.audit_is_clean()
+
+
 async def test_a_held_order_is_passed_over_and_gets_the_next_goods_when_it_is_free(
     shop: World,
 ) -> None:
