@@ -7,13 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db import master
-from adapters.db.availability import availabilities
+from adapters.db.availability import read_availability
 from adapters.db.credentials import Credential
 from adapters.db.engine import by_statement
-from adapters.db.offers import Line, Offering, Option, offers
+from adapters.db.offers import Line, Offering, Option, ask, offers
 from adapters.db.promises import Where
 from api.answers import answer
 from api.auth import ChannelOrOperator, Database
@@ -133,12 +131,12 @@ async def get_availability(
     where = _where(query.country, query.postal_code, query.region, None, settings, query=True)
     skus = query.sku.split(",")
     baskets = [[Line(1, sku, query.quantity)] for sku in skus]
+    offering = _offering(query.channel, where, settings)
     async with by_statement(db).connect() as tx:
-        await _check_books(tx, query.channel, skus, ["/sku"] * len(skus))
-        found = await availabilities(
-            tx, skus=skus, quantity=query.quantity, channel=query.channel, now=_now()
-        )
-        options = await offers(tx, baskets, _offering(query.channel, where, settings))
+        known, levels, places = await ask(tx, skus, baskets, offering, _now())
+        _check_books(known, skus, ["/sku"] * len(skus))
+        found = read_availability(levels, skus, quantity=query.quantity)
+        options = await offers(tx, baskets, offering, places)
     shown = [
         Availability(
             sku=each.sku,
@@ -253,11 +251,13 @@ async def ask_for_basket(
     where = _where(to.country, to.postal_code, to.region, point, settings)
     basket = [Line(i, line.sku, line.quantity) for i, line in enumerate(body.lines, start=1)]
     skus = list(dict.fromkeys(line.sku for line in basket))
+    offering = _offering(body.channel, where, settings)
     async with by_statement(db).connect() as tx:
+        known, levels, places = await ask(tx, skus, [basket], offering, _now())
         pointers = [f"/lines/{i}/sku" for i in range(len(basket))]
-        await _check_books(tx, body.channel, [line.sku for line in basket], pointers)
-        found = await availabilities(tx, skus=skus, channel=body.channel, now=_now())
-        (options,) = await offers(tx, [basket], _offering(body.channel, where, settings))
+        _check_books(known, [line.sku for line in basket], pointers)
+        found = read_availability(levels, skus)
+        (options,) = await offers(tx, [basket], offering, places)
     lines = _lines(basket, {each.sku: each.available for each in found})
     view = BasketView(
         in_stock=not any(line.short for line in lines),
@@ -297,15 +297,12 @@ def _reach(who: Credential, channel: str) -> None:
         raise not_found()
 
 
-async def _check_books(
-    tx: AsyncConnection, channel: str, skus: Sequence[str], pointers: Sequence[str]
-) -> None:
+def _check_books(known: Any, skus: Sequence[str], pointers: Sequence[str]) -> None:
     """Check that the channel and the articles exist; `pointers` say where each was named."""
-    closed, unknown = await master.not_known(tx, channel, skus)
-    if closed:
+    if not known.is_open:
         raise _unknown("channel_unknown", ["/channel"])
-    if unknown:
-        wrong = [at for at, sku in zip(pointers, skus, strict=True) if sku in unknown]
+    if known.unknown:
+        wrong = [at for at, sku in zip(pointers, skus, strict=True) if sku in known.unknown]
         raise _unknown("sku_unknown", list(dict.fromkeys(wrong)))
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.at_once import Statement, at_once
 from oms.backorders import Buyer, Shelf
 from oms.sourcing import Candidate, distance_km
 
@@ -94,8 +95,7 @@ _SHELVES = _places(_LYING)
 _PLACES_WITH_ROOM = _places(ROOM, buffer="0", first=_SERVED)
 
 # The articles come as one document: of an array the planner would know the length, and plan anew.
-_AVAILABILITY = text(
-    f"""
+_AVAILABILITY = f"""
 SELECT k.sku, h.available, h.backorderable, (
         SELECT p.available_from FROM products p WHERE p.sku = k.sku AND p.available_from > now()
     ) AS preorder_until, (
@@ -111,7 +111,6 @@ FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku), LATERAL (
         coalesce(sum({ROOM}), 0)::bigint AS backorderable
     FROM stock_levels s JOIN {PLACES} WHERE s.sku = k.sku) h
 """
-)
 
 _AVAILABLE_BY_SKU = text(
     f"""
@@ -209,23 +208,22 @@ async def availability(
     Without a channel: all active places. `in_stock`: at least `quantity` units. Incoming units
     whose date has passed are not promised any more.
     """
-    (found,) = await availabilities(tx, skus=[sku], quantity=quantity, channel=channel, now=now)
-    return found
+    (rows,) = await at_once(tx, [ask_availability([sku], channel=channel, now=now)])
+    return read_availability(rows, [sku], quantity=quantity)[0]
 
 
-async def availabilities(
-    tx: AsyncConnection,
-    *,
-    skus: Sequence[str],
-    quantity: int = 1,
-    channel: str | None = None,
-    now: datetime,
-) -> list[Availability]:
-    """The `availability` of several articles, in one statement and in the order asked for."""
+def ask_availability(skus: Sequence[str], *, channel: str | None, now: datetime) -> Statement:
+    """Ask for the availability of several articles. `read_availability` reads what it answers."""
     who = {"channel": channel, "methods": list(METHODS), "only": None}
-    found = await tx.execute(_AVAILABILITY, who | {"skus": json.dumps(skus), "now": now})
-    rows = {row.sku: row for row in found}
-    return [_availability(rows[sku], quantity) for sku in skus]
+    return Statement(_AVAILABILITY, who | {"skus": json.dumps(skus), "now": now})
+
+
+def read_availability(
+    rows: Sequence[Any], skus: Sequence[str], *, quantity: int = 1
+) -> list[Availability]:
+    """The `availability` of several articles, in the order asked for."""
+    by_sku = {row.sku: row for row in rows}
+    return [_availability(by_sku[sku], quantity) for sku in skus]
 
 
 def _availability(row: Any, quantity: int) -> Availability:

@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping, Table, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.at_once import Statement
 from adapters.db.stock_events import tell_rules_changed
 from adapters.db.tables import (
     ChannelRow,
@@ -179,22 +180,15 @@ async def unknown_skus(tx: AsyncConnection, skus: set[str]) -> set[str]:
     return skus - set(found)
 
 
-async def not_known(
-    tx: AsyncConnection, channel: str, skus: Sequence[str]
-) -> tuple[bool, set[str]]:
-    """Whether the channel takes no orders, and which of these are no articles that may be sold."""
-    row = (
-        await tx.execute(
-            text(
-                "SELECT EXISTS (SELECT FROM channels WHERE id = :channel AND active) AS is_open,"
-                " ARRAY(SELECT k.sku FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku)"
-                "  WHERE NOT EXISTS (SELECT FROM products p WHERE p.sku = k.sku AND p.sellable)"
-                " ) AS unknown"
-            ),
-            {"channel": channel, "skus": json.dumps(sorted(set(skus)))},
-        )
-    ).one()
-    return not row.is_open, set(row.unknown)
+def ask_for_unknown(channel: str, skus: Sequence[str]) -> Statement:
+    """Ask whether the channel `is_open`, and which are `unknown`: no articles that may be sold."""
+    return Statement(
+        "SELECT EXISTS (SELECT FROM channels WHERE id = :channel AND active) AS is_open,"
+        " ARRAY(SELECT k.sku FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku)"
+        "  WHERE NOT EXISTS (SELECT FROM products p WHERE p.sku = k.sku AND p.sellable)"
+        " ) AS unknown",
+        {"channel": channel, "skus": json.dumps(sorted(set(skus)))},
+    )
 
 
 async def channel_ids(tx: AsyncConnection) -> list[str]:

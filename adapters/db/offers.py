@@ -12,10 +12,11 @@ from datetime import datetime
 from math import inf
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.availability import AVAILABLE, METHODS, PLACES, backorder_room
+from adapters.db.at_once import Rows, Statement, at_once
+from adapters.db.availability import AVAILABLE, METHODS, PLACES, ask_availability, backorder_room
+from adapters.db.master import ask_for_unknown
 from adapters.db.placing import choose
 from adapters.db.promises import (
     PLACE,
@@ -42,8 +43,7 @@ _METRES = """CASE WHEN CAST(:latitude AS float8) IS NOT NULL THEN
         * power(sin(radians(l.longitude - :longitude) / 2), 2)))) END"""
 
 # Places that can serve all of a basket, the nearest by each method, each as promises read it.
-_WHOLE = text(
-    f"""
+_WHOLE = f"""
 WITH wanted AS (
     SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
         AS w(basket int, skus int, sku text, quantity bigint)
@@ -69,7 +69,6 @@ SELECT
         FROM locations l WHERE l.id IN (SELECT id FROM nearest)) AS places,
     {SERVICES} AS services
 """
-)
 
 
 class Line(NamedTuple):
@@ -134,22 +133,68 @@ class Offering(NamedTuple):
         return Ask(self.channel, *here, allow_split=split, allow_backorder=backorder)
 
 
+class Answered(NamedTuple):
+    """What was answered: `ask_for_unknown`, `ask_availability`, and which places serve."""
+
+    known: Any
+    levels: Rows
+    places: Rows
+
+
+async def ask(
+    tx: AsyncConnection,
+    skus: Sequence[str],
+    baskets: Sequence[Basket],
+    offering: Offering,
+    now: datetime,
+) -> Answered:
+    """Ask what is known, what is there and which places serve, in one round trip."""
+    known, levels, places = await at_once(
+        tx,
+        [
+            ask_for_unknown(offering.channel, skus),
+            ask_availability(skus, channel=offering.channel, now=now),
+            _ask_for_places(baskets, offering),
+        ],
+    )
+    return Answered(known[0], levels, places)
+
+
+def _ask_for_places(baskets: Sequence[Basket], offering: Offering) -> Statement:
+    """Ask which places serve each basket whole: what `offers` begins with."""
+    ask = offering.ask()
+    rows = [row for number, basket in enumerate(baskets) for row in _rows(number, basket)]
+    return Statement(
+        _WHOLE,
+        {
+            "wanted": json.dumps(rows),
+            "methods": list(METHODS),
+            "channel": offering.channel,
+            "only": None,
+            "latitude": ask.latitude,
+            "longitude": ask.longitude,
+        },
+    )
+
+
 async def offers(
-    tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering
+    tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering, places: Sequence[Any]
 ) -> list[list[Option]]:
     """The options for each basket: at home first, then the stores to collect from, nearest first.
 
     At home a basket that one place serves whole has one option. Else it may have several: split,
     from one place with units that come later, or both; none where no date is known.
+
+    `places`: what was answered by `ask`.
     """
-    found = await _whole(tx, baskets, offering)
+    found = _whole(places, baskets, offering)
     hard = [basket for basket, each in zip(baskets, found.by_basket, strict=True) if not each.home]
     late = await _may_be_late(tx, hard, offering)
     options = []
-    for basket, places in zip(baskets, found.by_basket, strict=True):
-        stores = [_from_one(basket, id, "store_pickup", found, offering) for id in places.stores]
-        if places.home:
-            at_home = [_from_one(basket, places.home[0], "home", found, offering)]
+    for basket, nearest in zip(baskets, found.by_basket, strict=True):
+        stores = [_from_one(basket, id, "store_pickup", found, offering) for id in nearest.stores]
+        if nearest.home:
+            at_home = [_from_one(basket, nearest.home[0], "home", found, offering)]
         else:
             at_home = [each async for each in _from_several(tx, basket, offering, late=late)]
         options.append([option for option in (*at_home, *stores) if option is not None])
@@ -185,18 +230,9 @@ class _Found(NamedTuple):
         return self.terms[key]
 
 
-async def _whole(tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering) -> _Found:
+def _whole(places: Sequence[Any], baskets: Sequence[Basket], offering: Offering) -> _Found:
+    (row,) = places
     ask = offering.ask()
-    rows = [row for number, basket in enumerate(baskets) for row in _rows(number, basket)]
-    values = {
-        "wanted": json.dumps(rows),
-        "methods": list(METHODS),
-        "channel": offering.channel,
-        "only": None,
-        "latitude": ask.latitude,
-        "longitude": ask.longitude,
-    }
-    row = (await tx.execute(_WHOLE, values)).one()
     far = {each["place"]["id"]: _metres(each["at"], ask) for each in row.places}
     by_basket = [_Nearest([], []) for _ in baskets]
     for basket, method, id in row.found:

@@ -20,12 +20,11 @@ from pydantic import BaseModel
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters.db import master
-from adapters.db.availability import availabilities
+from adapters.db.availability import availability, read_availability
 from adapters.db.engine import by_statement
 from adapters.db.importing import Applied, apply_import
 from adapters.db.imports import StagedRow, open_import, put_part
-from adapters.db.offers import Line, Offering, offers
+from adapters.db.offers import Line, Offering, ask, offers
 from adapters.db.promises import Where
 from adapters.db.stock import Short, Want, take
 from oms.policy import Policy
@@ -256,16 +255,17 @@ POLICY = Policy()
 
 async def how_many(tx: AsyncConnection, sku: str) -> None:
     """What a channel can have of an article, and what is coming."""
-    await availabilities(tx, skus=[sku], channel=CHANNEL, now=datetime.now(UTC))
+    await availability(tx, sku=sku, channel=CHANNEL, now=datetime.now(UTC))
 
 
 async def how_and_when(tx: AsyncConnection, sku: str) -> None:
     """The whole answer of `GET /v1/availability`: also each way of delivery, with its date."""
     now = datetime.now(UTC)
-    await master.not_known(tx, CHANNEL, [sku])
-    await how_many(tx, sku)
+    baskets = [[Line(1, sku, 1)]]
     offering = Offering(CHANNEL, WHERE, now + POLICY.offer, POLICY, PlainSolver())
-    await offers(tx, [[Line(1, sku, 1)]], offering)
+    _, levels, places = await ask(tx, [sku], baskets, offering, now)
+    read_availability(levels, [sku])
+    await offers(tx, baskets, offering, places)
 
 
 async def measure_availability(
