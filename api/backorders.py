@@ -174,8 +174,10 @@ async def get_backorders(
         )
     released = page(found, query.limit, show=_release, position=lambda each: (each.id,))
     day = product["available_from"]
-    shown = _queue(sku, decision) | {
-        "available_from": day.isoformat() if day is not None and day > now else None,
+    if day is not None and day <= now:
+        day = None
+    shown = _queue(sku, decision, day) | {
+        "available_from": day,
         "releases": released["data"],
         "next_cursor": released["next_cursor"],
     }
@@ -209,7 +211,7 @@ def _policy(each: backorders.PolicySet) -> BackorderPolicyView:
     )
 
 
-def _queue(sku: str, decision: Decision) -> dict[str, Any]:
+def _queue(sku: str, decision: Decision, day: datetime | None) -> dict[str, Any]:
     waiting = [each for each in decision.verdicts if sku in each.waiting.skus]
     return {
         "sku": sku,
@@ -224,7 +226,7 @@ def _queue(sku: str, decision: Decision) -> dict[str, Any]:
                 units=_units(sku, each),
                 since=each.waiting.since,
                 stands=why(decision.policy, each.waiting),
-                waits=_waits(sku, each),
+                waits=_waits(sku, each, day),
             )
             for place, each in enumerate(waiting[:SHOWN], start=1)
         ],
@@ -235,7 +237,9 @@ def _units(sku: str, each: Verdict) -> int:
     return sum(line.quantity for line in each.waiting.lines if line.sku == sku)
 
 
-def _waits(sku: str, each: Verdict) -> str:
+def _waits(sku: str, each: Verdict, day: datetime | None) -> str:
+    if day is not None and each.waiting.blocked is None:
+        return f"a preorder, not before {day:%Y-%m-%d %H:%M} UTC"
     picks = each.release.picks if each.release is not None else ()
     due = sum(pick.quantity for pick in picks if pick.sku == sku)
     if due:

@@ -191,6 +191,9 @@ async def test_a_preorder_is_promised_before_its_day_and_sent_after_it(shop: Wor
     (wait,) = (await world.ok("GET", f"/v1/orders/{number}/explain"))["data"]
     assert wait["until"] == day
     assert "not before 2036-03-01 00:00 UTC" in wait["then"]
+    shown = await queue(world)
+    assert shown["available_from"] == day
+    assert shown["queue"][0]["waits"] == "a preorder, not before 2036-03-01 00:00 UTC"
 
     await world.ok("PUT", "/v1/products/SOFA", {"name": "Sofa"})
 
