@@ -184,7 +184,8 @@ def ask_for_unknown(channel: str, skus: Sequence[str]) -> Statement:
     """Ask whether the channel `is_open`, and which are `unknown`: no articles that may be sold."""
     return Statement(
         "SELECT EXISTS (SELECT FROM channels WHERE id = :channel AND active) AS is_open,"
-        " ARRAY(SELECT k.sku FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku)"
+        " ARRAY(SELECT k.sku FROM (SELECT * FROM"
+        "  jsonb_array_elements_text(CAST(:skus AS jsonb)) LIMIT (SELECT 10000)) k(sku)"
         "  WHERE NOT EXISTS (SELECT FROM products p WHERE p.sku = k.sku AND p.sellable)"
         " ) AS unknown",
         {"channel": channel, "skus": json.dumps(sorted(set(skus)))},

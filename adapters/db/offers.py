@@ -42,11 +42,13 @@ _METRES = """CASE WHEN CAST(:latitude AS float8) IS NOT NULL THEN
         + cos(radians(l.latitude)) * cos(radians(:latitude))
         * power(sin(radians(l.longitude - :longitude) / 2), 2)))) END"""
 
+# Limits say that a document's rows are few, or all levels and articles would be read to join them.
 # Places that can serve all of a basket, the nearest by each method, each as promises read it.
 _WHOLE = f"""
 WITH wanted AS (
     SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb))
         AS w(basket int, skus int, sku text, quantity bigint)
+    LIMIT (SELECT 10000)
 ), whole AS MATERIALIZED (
     SELECT w.basket, l.id, l.serves, {_METRES} AS metres
     FROM wanted w JOIN stock_levels s ON s.sku = w.sku JOIN {PLACES}

@@ -83,7 +83,9 @@ async def test_two_sides_take_turns_and_the_middle_of_them_counts() -> None:
 
     await in_turns(ours, floor, at_once=1, seconds=0.01)
     turns = [side for side, before in zip(order, ["", *order], strict=False) if side != before]
-    case = Turns([10.0, 90.0, 20.0], [20.0, 40.0, 1.0], [0.003, 0.001, 0.002]).as_case("some")
+    case = Turns([10.0, 90.0, 20.0], [20.0, 40.0, 1.0], [0.003, 0.001, 0.002], [0.1]).as_case(
+        "some"
+    )
 
     assert turns == ["floor", "ours"] * TURNS
     assert (case.per_second, case.floor_per_second, case.of_floor) == (20.0, 20.0, 1.0)

@@ -58,7 +58,7 @@ Ask = Callable[[AsyncConnection, str], Awaitable[None]]
 
 
 class Case(BaseModel):
-    """One thing measured: calls a second, ours and the floor's; milliseconds of ours."""
+    """One thing measured: calls a second, and what each took, of ours and of the floor."""
 
     case: str
     per_second: float
@@ -67,6 +67,8 @@ class Case(BaseModel):
     pgbench_per_second: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    floor_p50_ms: float | None = None
+    floor_p99_ms: float | None = None
     rows: int | None = None
 
 
@@ -82,33 +84,40 @@ class StockBench(BaseModel):
 
 @dataclass
 class Turns:
-    """Two sides measured in turns: calls a second in each turn, and how long ours took."""
+    """Two sides measured in turns: calls a second in each turn, and how long each call took."""
 
     ours: list[float]
     floor: list[float]
     took: list[float]
+    floor_took: list[float]
 
     def as_case(self, name: str, *, pgbench: float | None = None, rows: int | None = None) -> Case:
         """Put the medians of all turns together."""
         ours, floor = statistics.median(self.ours), statistics.median(self.floor)
-        took = sorted(self.took)
         return Case(
             case=name,
             per_second=round(ours, 1),
             floor_per_second=round(floor, 1),
             of_floor=round(ours / floor, 2),
             pgbench_per_second=None if pgbench is None else round(pgbench, 1),
-            p50_ms=round(1000 * took[len(took) // 2], 2),
-            p99_ms=round(1000 * took[min(len(took) - 1, int(len(took) * 0.99))], 2),
+            p50_ms=_part(self.took, 0.5),
+            p99_ms=_part(self.took, 0.99),
+            floor_p50_ms=_part(self.floor_took, 0.5),
+            floor_p99_ms=_part(self.floor_took, 0.99),
             rows=rows,
         )
 
 
+def _part(seconds: Sequence[float], part: float) -> float:
+    """Milliseconds within which this part of the calls was answered."""
+    return round(1000 * sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * part))], 2)
+
+
 async def in_turns(ours: Call, floor: Call, *, at_once: int, seconds: float) -> Turns:
     """Call both sides in turns, `at_once` in the air, each for `seconds` in all."""
-    found = Turns([], [], [])
+    found = Turns([], [], [], [])
     for _ in range(TURNS):
-        found.floor.append(await _rate(floor, [], at_once, seconds / TURNS))
+        found.floor.append(await _rate(floor, found.floor_took, at_once, seconds / TURNS))
         found.ours.append(await _rate(ours, found.took, at_once, seconds / TURNS))
     return found
 
