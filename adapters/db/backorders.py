@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -105,6 +105,8 @@ async def set_policy(
     return made
 
 
+_BROKEN = "serving it failed, which is a fault of ours"
+
 # --- the queue ------------------------------------------------------------------------------
 
 _STOCKED = text(
@@ -190,10 +192,17 @@ async def read_decision(
     solver: Solver,
     *,
     most: int | None = None,
+    broken: Container[str] = (),
 ) -> Decision:
-    """Decide who gets what of these articles, up to `most` releases. `tx` sees one moment."""
+    """Decide who gets what of these articles, up to `most` releases. `tx` sees one moment.
+
+    `broken`: orders that could not be served just now, which no other waits for.
+    """
     policy = await read_policy(tx)
-    queue = await read_queue(tx, skus) if skus else []
+    queue = [
+        replace(each, blocked=_BROKEN) if each.order in broken else each
+        for each in (await read_queue(tx, skus) if skus else [])
+    ]
     wanted = {sku for each in queue for sku in each.skus}
     buyers = {each.buyer for each in queue}
     shelves = {buyer: await shelves_for(tx, wanted, buyer) for buyer in sorted(buyers, key=str)}

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
@@ -28,6 +29,7 @@ from oms.book import (
 )
 from oms.cancelling import Refusal
 from oms.decisions import Parked
+from oms.errors import OmsError
 from oms.numbers import order_of, order_of_workflow, order_workflow_id
 from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
 from oms.payments import PaymentCall, PaymentOutcome
@@ -49,6 +51,8 @@ DEADLOCKS = 5
 
 DECISIONS = 5
 """How often the queue of backorders is decided anew in one go because something changed."""
+
+log = structlog.get_logger()
 
 _DEADLOCK_OR_SERIALIZATION = ("40P01", "40001")
 _T = TypeVar("_T")
@@ -176,27 +180,38 @@ class SqlBook(OrderBook):
         """Give units that arrived to the orders that wait for them; how many orders got some.
 
         Decided of one moment's books, carried out in the queue's order. What has changed since
-        is not forced: the rest is decided anew.
+        is not forced: the rest is decided anew. An order that meets a bug of ours stops no other.
         """
         served = 0
-        for _ in range(DECISIONS):
+        broken: set[str] = set()
+        lost = 0
+        while lost < DECISIONS:
+            known = len(broken)
             async with backorders.one_moment(self._engine) as tx:
                 skus = await backorders.stocked_skus(tx)
                 decision = await backorders.read_decision(
-                    tx, skus, at, self._solver, most=most - served
+                    tx, skus, at, self._solver, most=most - served, broken=broken
                 )
             for release in decision.releases:
-                if not await self._release(release, decision.policy, at):
+                if not await self._release(release, decision.policy, at, broken):
                     break
                 served += 1
             else:
                 break
+            lost += len(broken) == known
         return served
 
-    async def _release(self, release: Release, policy: BackorderPolicy, at: datetime) -> bool:
-        return await self.change(
-            release.order, at, lambda unit: backorders.release_units(unit, release, policy)
-        )
+    async def _release(
+        self, release: Release, policy: BackorderPolicy, at: datetime, broken: set[str]
+    ) -> bool:
+        try:
+            return await self.change(
+                release.order, at, lambda unit: backorders.release_units(unit, release, policy)
+            )
+        except (AssertionError, OmsError):
+            log.exception("backorder_release_broke", order=release.order)
+            broken.add(release.order)
+            return False
 
     # --- commands ---
 

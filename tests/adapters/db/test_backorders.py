@@ -247,6 +247,24 @@ async def test_what_was_decided_and_is_not_so_any_more_is_not_forced(shop: Shop)
     assert await shop.is_sound()
 
 
+async def test_an_order_that_breaks_is_passed_over_and_stops_nobody(shop: Shop) -> None:
+    broken, sound = await shop.waits(days=2), await shop.waits(days=1)
+    await shop.arrives(2)
+    async with shop.db.begin() as tx:
+        await tx.execute(
+            text("UPDATE order_lines SET backordered = 0, unplanned = 1 WHERE order_number = :n"),
+            {"n": broken},
+        )
+
+    assert await shop.sweeps() == 1
+
+    assert await shop.got(broken, sound) == [0, 1]
+    (release,) = await shop.releases()
+    assert [each["words"] for each in release.passed] == [
+        "serving it failed, which is a fault of ours"
+    ]
+
+
 async def test_held_unconfirmed_and_cancelled_orders_are_passed_over(shop: Shop) -> None:
     held = await shop.waits(days=9)
     unpaid = await shop.waits(days=8, confirmed=False)
