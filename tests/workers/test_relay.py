@@ -1,5 +1,6 @@
 """What the books owe is carried, whatever died before; and what is broken stops nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -184,3 +185,24 @@ async def test_goods_that_did_not_come_are_told_once_for_each_date(
             "overdue",
             "cancelled",
         ]
+
+
+async def test_a_relay_at_work_tells_who_runs_out(engine: AsyncEngine, relay: Relay) -> None:
+    async def told() -> list[tuple[str, str | None]]:
+        async with engine.connect() as tx:
+            events = await tx.execute(text("SELECT kind, location FROM stock_events ORDER BY id"))
+            return [(row.kind, row.location) for row in events]
+
+    await _has_lamps_in_paris(engine)
+    working = asyncio.create_task(relay.run())
+    async with engine.begin() as tx:
+        sold = [StockChange(sku="LAMP", location="paris", on_hand=-5)]
+        await apply_changes(tx, sold, cause="hand_over", key="o1", at=NOW)
+    async with asyncio.timeout(60):
+        while not await told():
+            await asyncio.sleep(0.1)
+    working.cancel()
+
+    assert sorted(await told(), key=str) == [("stock.out", "paris"), ("stock.out", None)]
+    with pytest.raises(asyncio.CancelledError):
+        await working
