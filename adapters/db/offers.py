@@ -7,6 +7,7 @@ chooses. Only for others are all places read.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from math import inf
@@ -29,7 +30,7 @@ from adapters.db.promises import (
 from adapters.db.sourcing import places_for
 from oms.policy import Policy
 from oms.promises import Promise, Terms, Units
-from oms.sourcing import Demand, Pick, Solver, distance_km
+from oms.sourcing import Candidate, Demand, Pick, Solver, distance_km
 
 STORES = 10
 """So many stores are offered for collection, the nearest."""
@@ -191,14 +192,14 @@ async def offers(
     """
     found = _whole(places, baskets, offering)
     hard = [basket for basket, each in zip(baskets, found.by_basket, strict=True) if not each.home]
-    late = await _may_be_late(tx, hard, offering)
+    around = await _read_around(tx, hard, offering)
     options = []
     for basket, nearest in zip(baskets, found.by_basket, strict=True):
         stores = [_from_one(basket, id, "store_pickup", found, offering) for id in nearest.stores]
         if nearest.home:
             at_home = [_from_one(basket, nearest.home[0], "home", found, offering)]
         else:
-            at_home = [each async for each in _from_several(tx, basket, offering, late=late)]
+            at_home = [each async for each in _from_several(tx, basket, offering, around)]
         options.append([option for option in (*at_home, *stores) if option is not None])
     return options
 
@@ -246,13 +247,19 @@ def _whole(places: Sequence[Any], baskets: Sequence[Basket], offering: Offering)
 
 
 def _rows(number: int, basket: Basket) -> list[dict[str, Any]]:
-    units: dict[str, int] = {}
-    for line in basket:
-        units[line.sku] = units.get(line.sku, 0) + line.quantity
+    units = _units(basket)
     return [
         {"basket": number, "skus": len(units), "sku": sku, "quantity": quantity}
         for sku, quantity in units.items()
     ]
+
+
+def _units(basket: Basket) -> Counter[str]:
+    """Units of each article."""
+    units: Counter[str] = Counter()
+    for line in basket:
+        units[line.sku] += line.quantity
+    return units
 
 
 def _metres(at: Sequence[float | None], ask: Ask) -> float:
@@ -315,37 +322,53 @@ def _option(
 # --- from several places, or later ----------------------------------------------------------
 
 
-async def _may_be_late(
+class _Around(NamedTuple):
+    """What all places hold of the articles of baskets that none serves whole, read once.
+
+    `late`: the articles that some place may take backorders of.
+    """
+
+    places: list[Candidate]
+    late: frozenset[str]
+
+    def short(self, basket: Basket) -> frozenset[str]:
+        """The articles of which all places together have too little."""
+        held: Counter[str] = Counter()
+        for place in self.places:
+            held.update(place.available)
+        wanted = _units(basket)
+        return frozenset(sku for sku, units in wanted.items() if units > held[sku])
+
+
+async def _read_around(
     tx: AsyncConnection, baskets: Sequence[Basket], offering: Offering
-) -> frozenset[str]:
-    """The articles of these baskets that some place may take backorders of."""
+) -> _Around:
     skus = {line.sku for basket in baskets for line in basket}
     if not skus:
-        return frozenset()
+        return _Around([], frozenset())
     ask = offering.ask(backorder=True)
-    places = await backorder_room(tx, skus=skus, channel=ask.channel, method=ask.method)
-    return frozenset(sku for place in places for sku in place.available)
+    places = await places_for(tx, ask, skus)
+    room = await backorder_room(tx, skus=skus, channel=ask.channel, method=ask.method)
+    return _Around(places, frozenset(sku for place in room for sku in place.available))
 
 
 async def _from_several(
-    tx: AsyncConnection, basket: Basket, offering: Offering, *, late: frozenset[str]
+    tx: AsyncConnection, basket: Basket, offering: Offering, around: _Around
 ) -> AsyncIterator[Option | None]:
     """What can be had from several places; if that is not all, with units that come later."""
     demands = [Demand(line=line.line, sku=line.sku, quantity=line.quantity) for line in basket]
-    known: list[tuple[Served, ...]] = []
-    ask = offering.ask(split=True)
-    around = await places_for(tx, ask, [demand.sku for demand in demands])
-    picks, _, missing = await choose(tx, ask, demands, around, offering.solver)
-    if not missing:
+    short = around.short(basket)
+    if not short:
+        ask = offering.ask(split=True)
+        picks, _, _ = await choose(tx, ask, demands, around.places, offering.solver)
         yield await _priced(tx, ask, picks, [], offering)
-    if any(each.sku not in late for each in missing):
+    if not around.late or not short <= around.late:
         return
-    for split in (False, True) if late else ():
+    known: list[tuple[Served, ...]] = []
+    for split in (False, True) if short else (False,):
         ask = offering.ask(split=split, backorder=True)
-        if split and not missing:
-            return
-        picks, backordered, short = await choose(tx, ask, demands, around, offering.solver)
-        option = None if short else await _priced(tx, ask, picks, backordered, offering)
+        picks, late, missing = await choose(tx, ask, demands, around.places, offering.solver)
+        option = None if missing else await _priced(tx, ask, picks, late, offering)
         if option is not None and option.served not in known:
             known.append(option.served)
             yield option

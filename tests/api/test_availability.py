@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.api.conftest import Api, key
 from tests.api.orders import Carried
@@ -148,6 +149,25 @@ async def test_several_articles_are_answered_as_a_list_in_the_order_asked_for(sh
     assert [each["available"] for each in found["data"]] == [2, 0, 1]
     assert [len(each["options"]) for each in found["data"]] == [2, 0, 1]
     assert found["data"][0] == await offered(shop, "TWO")
+
+
+async def test_many_articles_that_nobody_holds_cost_no_statement_each(shop: Api) -> None:
+    skus = [f"NO-{number}" for number in range(20)]
+    for sku in skus:
+        await has(shop, sku)
+    statements: list[str] = []
+
+    def count(_c: Any, _k: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(shop.engine.sync_engine, "before_cursor_execute", count)
+    try:
+        found = await offered(shop, ",".join(skus))
+    finally:
+        event.remove(shop.engine.sync_engine, "before_cursor_execute", count)
+
+    assert [each["options"] for each in found["data"]] == [[]] * 20
+    assert len(statements) <= 3  # beside those that travel together
 
 
 async def test_without_a_destination_an_article_is_offered_all_the_same(shop: Api) -> None:
