@@ -38,13 +38,12 @@ async def find_drift(tx: AsyncConnection, *, location: str | None = None) -> Loo
         level_drift(r.sku, r.location, r.bucket, level=r.level, moved=r.moved, behind=r.behind)
         for r in await _rows(tx, _BUCKETS_THAT_DIFFER, at)
     ]
-    counts = await _rows(tx, _COUNTED, at)
     found += [
         count_drift(
             r.sku, r.location, books=r.books, counted=r.units, since=r.since,
-            late=await _late(tx, r) if r.books != r.units + r.since else (),
+            late=await _late(tx, r),
         )
-        for r in counts
+        for r in await _rows(tx, _COUNTS_THAT_DIFFER, at)
     ]  # fmt: skip
     found += [
         vanished(r.sku, r.location, books=r.books, since=r.since, snapshot=r.reference)
@@ -58,14 +57,12 @@ async def find_drift(tx: AsyncConnection, *, location: str | None = None) -> Loo
         waiting(r.sku, r.location, backordered=r.backordered, free=r.free, orders=r.orders)
         for r in await _rows(tx, _WAITING, at)
     ]
-    levels = await tx.scalar(
-        text(f"SELECT count(*) FROM stock_levels l WHERE {_HERE.format('l')}"), at
-    )
+    (seen,) = await _rows(tx, _SEEN, at)
     return Looked(
         found=tuple(each for each in found if each is not None),
-        levels=levels or 0,
-        counted=len(counts),
-        moved_since=sum(r.has_moved for r in counts),
+        levels=seen.levels,
+        counted=seen.counted,
+        moved_since=seen.moved_since,
     )
 
 
@@ -164,17 +161,25 @@ SELECT DISTINCT ON (c.sku, c.location) c.* FROM (
 
 # Compared with the sum of the movements: a level beside its ledger is found as such.
 _COUNTED = f"""
-WITH counted AS ({_LAST_COUNTS})
 SELECT c.sku, c.location, c.units, c.taken_at, c.finished_at,
   CAST(coalesce(sum(m.delta), 0) AS bigint) AS books,
   CAST(coalesce(sum(m.delta) FILTER (WHERE m.at > c.taken_at
     AND NOT starts_with(m.key, 'count:')), 0) AS bigint) AS since,
   coalesce(bool_or(m.at > c.taken_at AND NOT starts_with(m.key, 'count:')), false) AS has_moved
-FROM counted c LEFT JOIN stock_movements m
+FROM ({_LAST_COUNTS}) c LEFT JOIN stock_movements m
   ON m.sku = c.sku AND m.location = c.location AND m.bucket = 'on_hand'
 WHERE c.units IS NOT NULL AND {_HERE.format("c")}
 GROUP BY c.sku, c.location, c.units, c.taken_at, c.finished_at
-ORDER BY c.sku, c.location
+"""
+
+_COUNTS_THAT_DIFFER = f"""
+SELECT * FROM ({_COUNTED}) c WHERE books <> units + since ORDER BY sku, location
+"""
+
+_SEEN = f"""
+SELECT (SELECT count(*) FROM stock_levels l WHERE {_HERE.format("l")}) AS levels,
+  count(*) AS counted, count(*) FILTER (WHERE has_moved) AS moved_since
+FROM ({_COUNTED}) c
 """
 
 _VANISHED = f"""

@@ -344,8 +344,9 @@ WITH gone AS (
   SELECT l.sku, l.location, l.on_hand AS units
   FROM stock_levels l LEFT JOIN ({_SINCE}) n ON n.sku = l.sku AND n.location = l.location
   LEFT JOIN import_staged s ON s.sku = l.sku
+  LEFT JOIN ({_LATER}) c ON c.sku = l.sku AND c.location = l.location
   WHERE l.location = :location AND l.on_hand > 0 AND l.on_hand > coalesce(n.units, 0)
-    AND s.sku IS NULL AND (l.sku, l.location) NOT IN ({_LATER})
+    AND s.sku IS NULL AND c.sku IS NULL
 ), noted AS (
   INSERT INTO stock_import_notes (import_id, part, position, outcome, code, detail, sku, location)
   SELECT :id, :vanished, row_number() OVER (ORDER BY sku), 'vanished', 'vanished',

@@ -9,6 +9,7 @@ from adapters.db import importing
 from adapters.db.importing import Applied, apply_import
 from adapters.db.imports import Import, Kind, Missing, StagedRow, open_import, put_part
 from adapters.db.relaying import sweep_technical
+from adapters.db.stock import Taken, Want
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 LATER = NOW + timedelta(minutes=5)
@@ -150,6 +151,35 @@ async def test_imports_that_overlap_in_every_order_never_wait_in_a_circle(
 
     for sku, place in places:
         assert await stockroom.level(sku, place) == {"on_hand": 8}
+    assert await stockroom.adds_up()
+
+
+async def test_who_buys_while_imports_run_never_waits_in_a_circle_and_nothing_is_lost(
+    stockroom: Stockroom,
+) -> None:
+    skus = [f"SKU-{n}" for n in range(30)]
+    await stockroom.sells(*skus)
+    places = [(sku, place) for sku in skus for place in ("lyon", "nice")]
+    for sku, place in places:
+        await stockroom.holds(sku, place, 50)
+    imports = [
+        await staged(stockroom, dict.fromkeys(places, 60 + n), reference=f"count {n}")
+        for n in range(4)
+    ]
+
+    async def buys(n: int) -> None:
+        basket = [Want(sku=sku, location=place, quantity=1) for sku, place in places[n % 7 :: 7]]
+        assert isinstance(await stockroom.take(f"order {n}", *reversed(basket)), Taken)
+
+    await asyncio.gather(
+        *(applies(stockroom, each, rows=len(places)) for each in imports),
+        *(buys(n) for n in range(28)),
+    )
+
+    for sku, place in places:
+        level = await stockroom.level(sku, place)
+        assert level["on_hand"] in (60, 61, 62, 63)
+        assert level["reserved"] == 4
     assert await stockroom.adds_up()
 
 
