@@ -56,6 +56,10 @@ LOOKS = (
         ],
     ),
     Look(
+        "SELECT count(*) FROM orders WHERE closed_at IS NULL AND promise_status = 'at_risk'",
+        [("oms_promises_at_risk", "Open orders that will be late, as things are now.")],
+    ),
+    Look(
         f"SELECT count(*), {_age('placed_at')} FROM orders WHERE started_at IS NULL",
         [
             ("oms_orders_unstarted", "Stored orders that no run was started for."),

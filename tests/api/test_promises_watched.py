@@ -76,9 +76,11 @@ async def test_an_order_that_is_not_released_in_time_is_at_risk_and_recovers(sho
     late = at(promise, "release_by") + timedelta(minutes=2)
 
     before = (await look(shop), await told_of(shop, number))
+    in_danger = await _fact(shop, "oms_promises_at_risk", late)
     first = (await look(shop, late), await look(shop, late))
     at_risk = await promise_of(shop, number)
     listed = number in await found_by(shop, "at_risk")
+    more_in_danger = await _fact(shop, "oms_promises_at_risk", late)
     await Carried(shop).order(number)  # it is released after all, and in time by its own clock
     await look(shop, late)
 
@@ -87,6 +89,7 @@ async def test_an_order_that_is_not_released_in_time_is_at_risk_and_recovers(sho
     assert (at_risk["status"], at_risk["by"]) == ("at_risk", promise["by"])
     assert moment(at_risk["expected"]) > moment(promise["by"])
     assert listed
+    assert more_in_danger == in_danger + 1
     assert await told_of(shop, number) == ["promise.at_risk", "promise.recovered"]
     assert await promise_of(shop, number) == promise
     assert number in await found_by(shop, "kept")
@@ -229,7 +232,7 @@ async def test_goods_that_lie_ready_in_time_are_not_overdue_while_the_customer_t
     (part,) = (await book.read(number)).fulfillment_orders
     now = datetime.now(UTC)
     later = moment((await promise_of(shop, number))["by"]) + timedelta(days=2)
-    overdue = await _overdue(shop, later)
+    overdue = await _fact(shop, "oms_promises_overdue", later)
     await carried.offered(part.id)
     await book.node_fact(part.id, now, nodes.accept, actor="node")
     await book.node_fact(part.id, now, lambda u, e, _: nodes.pick(u, e, {1: 1}), actor="node")
@@ -238,12 +241,12 @@ async def test_goods_that_lie_ready_in_time_are_not_overdue_while_the_customer_t
     await look(shop, later)
 
     assert (await promise_of(shop, number))["status"] == "kept"
-    assert await _overdue(shop, later) == overdue - 1
+    assert await _fact(shop, "oms_promises_overdue", later) == overdue - 1
 
 
-async def _overdue(api: Api, now: datetime) -> float:
+async def _fact(api: Api, name: str, now: datetime) -> float:
     for family in await read_facts(api.engine, now):
-        if family.name == "oms_promises_overdue":
+        if family.name == name:
             return float(family.samples[0].value)
     raise AssertionError("no such fact")
 
