@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,7 +113,7 @@ def drift_view(looked: Looked, mended: Sequence[Drift], repair: Path | None) -> 
         summary.add_row(Text(mark, style), words, Text(str(counts[kind] or ""), style))
     parts: list[RenderableType] = [summary]
     if looked.found:
-        parts.append(_table(looked.found[:MOST_SHOWN], mended))
+        parts += [_findings(looked.found[:MOST_SHOWN], mended), Text()]
     if len(looked.found) > MOST_SHOWN:
         parts.append(Text(f"… and {len(looked.found) - MOST_SHOWN} more; `--json` shows all."))
     parts.append(Text(_looked_at(looked), "dim"))
@@ -130,16 +131,14 @@ def _looked_at(looked: Looked) -> str:
     )
 
 
-def _table(found: Sequence[Drift], mended: Sequence[Drift]) -> Table:
-    table = Table("article", "location", "bucket", "books", "expected", "likely cause", "repair")
-    for each in found:
-        table.add_row(
-            each.sku,
-            each.location,
-            each.bucket,
-            str(each.books),
-            str(each.expected),
-            Text(each.cause),
-            Text("mended" if each in mended else each.repair),
-        )
-    return table
+def _findings(found: Sequence[Drift], mended: Sequence[Drift]) -> Text:
+    """Show what has the same cause and repair together, and say both once."""
+    shown = Text()
+    for (cause, repair, done), alike in groupby(
+        found, key=lambda each: (each.cause, each.repair, each in mended)
+    ):
+        for each in alike:
+            place = f"{each.sku} at {each.location}"
+            shown.append(f"\n{place}: {each.bucket} {each.books}, expected {each.expected}", "bold")
+        shown.append(f"\n  likely  {cause}\n  repair  {'mended' if done else repair}")
+    return shown
