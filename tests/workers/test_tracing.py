@@ -68,7 +68,7 @@ def told(spans: tuple[ReadableSpan, ...]) -> str:
 async def test_one_trace_leads_from_the_request_through_the_run_to_the_provider(
     spans: InMemorySpanExporter, world: World
 ) -> None:
-    world.breaks("confirm_order", "before")
+    world.breaks("reserve_stock", "before")
     number = (await world.place())["number"]
     await world.until_offered(number)
 

@@ -64,7 +64,7 @@ async def day(module_database_url: str, temporal: Client) -> AsyncIterator[Day]:
             await world.call("POST", "/v1/orders", world.an_order(99), who="channel")
             declined = world.an_order(1, token="tok_declined")
             await world.call("POST", "/v1/orders", declined, who="channel")
-            world.breaks("confirm_order", "before")
+            world.breaks("reserve_stock", "before")
             delivered = (await world.place())["number"]
             parked = (await world.place(token="tok_capture_fails"))["number"]
             await world.outside.ask("POST", "/clock", json={"speed": 20_000})
@@ -98,13 +98,13 @@ def test_each_step_is_timed_whether_it_calls_outside_or_writes_books(day: Day) -
     count = "oms_step_seconds_count"
 
     assert day.after.value(count, step="buy_label", kind="regular", outcome="done") >= 1
-    assert day.after.value(count, step="confirm_order", outcome="done") >= 1
+    assert day.after.value(count, step="reserve_stock", outcome="done") >= 1
 
 
 def test_a_step_that_failed_is_counted_by_its_code_though_the_next_attempt_went_well(
     day: Day,
 ) -> None:
-    failed = {"step": "confirm_order", "code": "broken_on_request"}
+    failed = {"step": "reserve_stock", "code": "broken_on_request"}
 
     assert day.after.value("oms_step_failures_total", **failed) >= 1
 
