@@ -13,6 +13,7 @@ from tests.api.test_master_data import LAMP, LYON
 
 PART = "K3M9-QXZ4-7-F1"
 ORDER = "/v1/orders/K3M9-QXZ4-7"
+TRANSFER = "T-K3M9-QXZ4-7"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/products/FUZZ"): LAMP,
     ("PUT", "/v1/locations/fuzz"): LYON,
@@ -29,6 +30,20 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "quantity": 1,
         "expected_at": "2036-12-01T08:00:00Z",
         "reference": "PO-1",
+    },
+    ("PUT", "/v1/stock/incoming/1"): {"quantity": 1, "expected_at": "2036-12-09T08:00:00Z"},
+    ("POST", "/v1/stock/incoming/1/receive"): {"quantity": 1, "damaged": 0},
+    ("POST", "/v1/transfers"): {
+        "from": "fuzz",
+        "to": "fuzz-2",
+        "lines": [{"sku": "FUZZ", "quantity": 1}],
+        "expected_at": "2036-12-01T08:00:00Z",
+        "reference": "R-1",
+    },
+    ("PUT", f"/v1/transfers/{TRANSFER}"): {"expected_at": "2036-12-09T08:00:00Z"},
+    ("POST", f"/v1/transfers/{TRANSFER}/ship"): {"lines": [{"sku": "FUZZ", "quantity": 1}]},
+    ("POST", f"/v1/transfers/{TRANSFER}/receive"): {
+        "lines": [{"sku": "FUZZ", "quantity": 1, "damaged": 1}]
     },
     ("POST", "/v1/orders"): an_order(),
     ("POST", f"{ORDER}/cancel"): {"reason": "x", "lines": [{"line": 1, "quantity": 1}]},
@@ -52,6 +67,14 @@ PATHS = [
     "/v1/orders/",
     "/v1/fulfillment-orders/",
     "/v1/shipments/",
+    "/v1/transfers/",
+    "/v1/transfers?cursor=",
+    "/v1/transfers?overdue=",
+    "/v1/stock?cursor=",
+    "/v1/stock?channel=",
+    "/v1/stock/incoming/",
+    "/v1/stock/incoming?cursor=",
+    "/v1/stock/incoming?reference=",
     "/v1/orders?reference=",
     "/v1/orders?cursor=",
     "/v1/orders?limit=",

@@ -8,7 +8,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,10 +27,10 @@ from oms.incoming import Expectation
 from oms.transfers import Arrival, Refused, Transfer
 from tests.adapters.db.stockroom import NOW, Stockroom
 
-PLACES = ("lyon", "nice", "paris")
-place, units, which = st.sampled_from(PLACES), st.integers(1, 6), st.integers(0, 5)
+PLACES = ("nice", "paris")
+place, units, which = st.sampled_from(PLACES), st.integers(1, 5), st.integers(0, 1)
 STEPS = st.one_of(
-    st.tuples(st.just("count"), place, st.integers(0, 9)),
+    st.tuples(st.just("count"), place, st.integers(0, 6)),
     st.tuples(st.just("reserve"), place, units),
     st.tuples(st.just("let_go"), which),
     st.tuples(st.just("sell"), which),
@@ -112,9 +112,9 @@ class Play:
         await self._end(which, sold=True)
 
     async def _end(self, which: int, *, sold: bool) -> None:
-        if which >= len(self.held):
+        if not self.held:
             return
-        id, location, held = self.held.pop(which)
+        id, location, held = self.held.pop(which % len(self.held))
         off = min(held, self.must[location]["on_hand"]) if sold else 0
         change = StockChange(sku=self.sku, location=location, reserved=-held, on_hand=-off)
         async with self.db.begin() as tx:
@@ -142,7 +142,7 @@ class Play:
             self.must[destination]["requested"] += wanted
 
     async def ship(self, which: int, sent: int) -> None:
-        if which >= len(self.transfers):
+        if not self.transfers:
             return
         async with self.db.begin() as tx:
             before = await self._transfer(tx, which)
@@ -156,7 +156,7 @@ class Play:
         self._on_the_road(before, after)
 
     async def receive(self, which: int, came: int) -> None:
-        if which >= len(self.transfers):
+        if not self.transfers:
             return
         arrivals = [Arrival(self.sku, came, damaged=came // 4)]
         async with self.db.begin() as tx:
@@ -168,7 +168,7 @@ class Play:
         self._on_the_road(before, after)
 
     async def call_off(self, which: int) -> None:
-        if which >= len(self.transfers):
+        if not self.transfers:
             return
         async with self.db.begin() as tx:
             before = await self._transfer(tx, which)
@@ -179,7 +179,7 @@ class Play:
         self._never_sent(before)
 
     async def close(self, which: int) -> None:
-        if which >= len(self.transfers):
+        if not self.transfers:
             return
         async with self.db.begin() as tx:
             before = await self._transfer(tx, which)
@@ -191,7 +191,7 @@ class Play:
         self._on_the_road(before, after)
 
     async def _transfer(self, tx: AsyncConnection, which: int) -> Transfer:
-        found = await load_transfer(tx, self.transfers[which], lock=True)
+        found = await load_transfer(tx, self.transfers[which % len(self.transfers)], lock=True)
         assert found is not None
         return found
 
@@ -216,7 +216,7 @@ class Play:
         self.must[location]["incoming"] += quantity
 
     async def expect(self, which: int, quantity: int) -> None:
-        if which >= len(self.orders):
+        if not self.orders:
             return
         async with self.db.begin() as tx:
             before = await self._expectation(tx, which)
@@ -228,7 +228,7 @@ class Play:
         self._still_to_come(before, after)
 
     async def arrive(self, which: int, came: int) -> None:
-        if which >= len(self.orders):
+        if not self.orders:
             return
         async with self.db.begin() as tx:
             before = await self._expectation(tx, which)
@@ -240,7 +240,7 @@ class Play:
         self._still_to_come(before, after)
 
     async def expect_no_more(self, which: int) -> None:
-        if which >= len(self.orders):
+        if not self.orders:
             return
         async with self.db.begin() as tx:
             before = await self._expectation(tx, which)
@@ -248,7 +248,7 @@ class Play:
         self._still_to_come(before, after)
 
     async def _expectation(self, tx: AsyncConnection, which: int) -> Expectation:
-        found = await load_expectation(tx, self.orders[which], lock=True)
+        found = await load_expectation(tx, self.orders[which % len(self.orders)], lock=True)
         assert found is not None
         return found
 
@@ -278,7 +278,27 @@ _BOOKS: Sequence[str] = [
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(steps=st.lists(STEPS, min_size=4, max_size=20))
+@given(steps=st.lists(STEPS, min_size=6, max_size=24))
+@example(
+    steps=[
+        ("ask", "paris", "nice", 5),
+        ("count", "paris", 2),
+        ("ship", 0, 4),
+        ("receive", 0, 5),
+        ("ship", 0, 1),
+    ]
+)
+@example(
+    steps=[
+        ("ask", "paris", "nice", 3),
+        ("ship", 0, 2),
+        ("close", 0),
+        ("receive", 0, 2),
+        ("announce", "paris", 4),
+        ("expect_no_more", 0),
+        ("arrive", 0, 4),
+    ]
+)
 async def test_whatever_moves_the_books_agree_and_nothing_is_sold_that_is_not_there(
     stockroom: Stockroom, steps: list[tuple[str, *tuple[object, ...]]]
 ) -> None:
@@ -287,7 +307,7 @@ async def test_whatever_moves_the_books_agree_and_nothing_is_sold_that_is_not_th
     await stockroom.has_channel("careful", buffers={"store": 1})
     play = Play(stockroom, sku)
     await play.begin()
-    await play.count("paris", 6)
+    await play.count("paris", 5)
 
     for step, *arguments in steps:
         await getattr(play, step)(*arguments)
