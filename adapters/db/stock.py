@@ -34,6 +34,9 @@ BUCKETS = (
 Place = tuple[str, str]
 """A (sku, location)."""
 
+MOST_PLACES = 10_000
+"""Of one change. An order has at most 500 lines; imports have a bulk way of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockChange:
@@ -286,7 +289,7 @@ WITH wanted AS (
     on_hand bigint, reserved bigint, allocated bigint, incoming bigint, in_transit bigint,
     requested bigint, damaged bigint, backordered bigint, units bigint, for_queue bigint,
     room bigint, leave bigint)
-  LIMIT (SELECT 10000)
+  LIMIT (SELECT {MOST_PLACES})
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
 ), seen AS (
@@ -383,6 +386,7 @@ async def _take_one(
 async def _move(
     tx: AsyncConnection, totals: _Totals, *, cause: str, key: str, at: datetime
 ) -> Row[Any]:
+    assert len(totals) <= MOST_PLACES, "more places at once than one statement takes"
     rows = [
         {
             "sku": sku,
