@@ -110,17 +110,18 @@ WITH changed AS (
   SELECT * FROM jsonb_to_recordset(CAST(:changes AS jsonb))
     AS c(sku text, location text, moved boolean)
   LIMIT (SELECT 10000)
+), place AS (
+  SELECT sku, location, bool_or(moved) AS moved FROM changed WHERE location IS NOT NULL
+  GROUP BY sku, location
 ), article AS (
-  SELECT p.sku, p.low_at, bool_or(c.moved) AS moved
+  SELECT p.sku, p.low_at, bool_or(c.moved) AS moved, bool_or(c.location IS NULL) AS everywhere
   FROM changed c JOIN products p ON p.sku = c.sku
   WHERE p.available_from IS NULL OR p.available_from <= now() GROUP BY p.sku
 ), level AS (
   SELECT s.sku, s.location, s.low_at, s.on_hand, {AVAILABLE_HERE} AS available, l.active,
-    EXISTS (SELECT FROM changed c WHERE c.sku = s.sku
-      AND coalesce(c.location, s.location) = s.location) AS changed,
-    EXISTS (SELECT FROM changed c WHERE c.sku = s.sku AND c.location = s.location AND c.moved)
-      AS moved
+    a.everywhere OR c.sku IS NOT NULL AS changed, coalesce(c.moved, false) AS moved
   FROM article a JOIN stock_levels s ON s.sku = a.sku JOIN locations l ON l.id = s.location
+  LEFT JOIN place c ON c.sku = s.sku AND c.location = s.location
 ), looked_at AS (
   SELECT sku, location, available, low_at, moved OR on_hand > 0 AS had FROM level
   WHERE changed AND active

@@ -17,8 +17,8 @@ from workers.embedded.postgres import binaries
 
 CASES = {
     "reservations, a hot SKU", "reservations, 50 SKUs", "reservations, three lines",
-    "availability, 100 rows", "availability, 1,000 rows", "availability, an article at all places",
-    "availability with options", "availability with options, an article at all places",
+    "availability, 100 rows", "availability, 1,000 rows", "availability, at all places",
+    "options", "options, at all places",
     "import, 100 new levels", "import, 100 changed levels",
 }  # fmt: skip
 

@@ -422,11 +422,9 @@ class StockRun:
                 await self._reservations()
                 had_buyers = True
             await self._availability(f"availability, {size:,} rows", how_many)
-        await self._availability("availability, an article at all places", how_many, EVERYWHERE)
-        await self._availability("availability with options", how_and_when)
-        await self._availability(
-            "availability with options, an article at all places", how_and_when, EVERYWHERE
-        )
+        await self._availability("availability, at all places", how_many, EVERYWHERE)
+        await self._availability("options", how_and_when)
+        await self._availability("options, at all places", how_and_when, EVERYWHERE)
         for case in await Imports(self._db, min(self._shelf.skus, ROWS_IMPORTED)).measure():
             self._keep(case)
         return StockBench(
