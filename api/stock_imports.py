@@ -33,6 +33,9 @@ CLOCKS_DIFFER_BY = timedelta(minutes=5)
 PATIENCE_SECONDS = 15.0
 """How long applying may hold up its answer. It goes on behind; who asks again hears of it."""
 
+APPLIED_AT_ONCE = 4
+"""In one process. At night all stores send their stock; orders need connections too."""
+
 PartNumber = Annotated[int, Path(ge=1, le=staged.MAX_PARTS)]
 T = TypeVar("T")
 
@@ -259,6 +262,8 @@ async def apply(
     """
     async with db.connect() as tx:
         stored = await _own(tx, id, who)
+    if len(_behind) >= APPLIED_AT_ONCE and stored.state != "applied":
+        return _at_work(stored)
     done, outcome = await _patiently(_apply(db, id, body))
     match outcome:
         case Applied(stored=applied) if applied.state == "refused":
@@ -272,8 +277,7 @@ async def apply(
         case None if done:
             raise not_found()
         case _:
-            at_work = answer(_shown(stored), 202, version=stored.version)
-            return at_work.response(**{"Retry-After": "1"})
+            return _at_work(stored)
 
 
 @router.get("/{id}/results", response_model=RowResultList)
@@ -301,6 +305,12 @@ async def list_results(
         position=lambda each: (each.part, each.position),
     )
     return answer(body).response()
+
+
+def _at_work(stored: staged.Import) -> Response:
+    """Say that it, or what comes before it, is being applied."""
+    shown = answer(_shown(stored), 202, version=stored.version)
+    return shown.response(**{"Retry-After": "1"})
 
 
 def _scope(who: Credential) -> str:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from workers.api_client import ApiClient
+from workers.api_client import ApiClient, ApiRefused
 
 Json = dict[str, Any]
 Report = Callable[[str, int, int], None]
@@ -73,6 +73,10 @@ async def import_stock(
     body = {"rows": len(rows), "dry_run": dry_run}
     while (answer := await api.post(f"{path}/apply", body, key=str(uuid.uuid4()))).status == 202:
         await asyncio.sleep(ASK_AGAIN_SECONDS)
+        if (await api.get(path))["state"] == "refused":
+            # Asking again would check it again, and might take as long again.
+            results = f"{path}/results?outcome=refused"
+            raise ApiRefused(422, {"code": "import_refused", "results": results})
     report("applied", len(rows), len(rows))
     return answer.body | {"again": again}
 

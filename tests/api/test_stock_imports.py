@@ -466,3 +466,18 @@ async def test_who_does_not_want_to_wait_asks_again(
     assert (early.status_code, meanwhile.status_code) == (202, 202)
     assert late.json()["result"]["changed"] == 1
     assert await on_hand(api, "SLOW") == 2
+
+
+async def test_at_night_when_all_send_their_stock_some_are_asked_to_wait(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.has("NIGHT", units=1)
+    path = await sent(api, [count("NIGHT", 2)])
+
+    with monkeypatch.context() as busy:
+        busy.setattr(stock_imports, "APPLIED_AT_ONCE", 0)
+        early = await applied(api, path, 1)
+
+    assert (early.status_code, early.headers["Retry-After"]) == (202, "1")
+    assert await on_hand(api, "NIGHT") == 1
+    assert (await applied(api, path, 1)).json()["state"] == "applied"

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.db.credentials import store_credential
 from adapters.db.engine import connect
+from api import stock_imports
 from api.main import create_app
 from api.wiring import ApiSettings
 from tests.api.conftest import no_temporal
@@ -277,3 +278,18 @@ async def test_without_a_database_nothing_can_be_told(
     monkeypatch.setattr(reconcile_command, "read_running", lambda home: nowhere)
 
     assert (await till.oms("reconcile")).exit_code == 3
+
+
+async def test_a_file_that_takes_long_to_be_refused_is_refused_once(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as slow:
+        slow.setattr(stock_imports, "PATIENCE_SECONDS", 0)
+        slow.setattr(stock_import, "ASK_AGAIN_SECONDS", 0.05)
+        refused = await till.oms("import", till.file("stock.csv", *CSV, "NONE,wh-lyon,1"))
+
+    taken = await till.oms("import", till.file("stock.csv", *CSV))
+
+    assert (refused.exit_code, taken.exit_code) == (1, 0)
+    assert "line 5, sku  sku_unknown" in refused.stderr
+    assert await till.on_hand("LAMP") == 4
