@@ -144,6 +144,9 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=15,
+        # Longer than clients and proxies keep a connection that rests, mostly 60 s: who hangs up
+        # first breaks a request that is on its way just then.
+        timeout_keep_alive=75,
     )
 
 

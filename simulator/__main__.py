@@ -33,6 +33,7 @@ def serve(
         port=port,
         log_level="warning",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
     )
 
 

@@ -119,7 +119,13 @@ async def an_outside(
     )
     app = create_app(settings, QUICK, httpx.ASGITransport(inbox))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="on")
+        uvicorn.Config(
+            app,
+            log_level="critical",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=600,  # as in `tests.world.serving`
+            lifespan="on",
+        )
     )
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listener]))

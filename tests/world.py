@@ -423,7 +423,10 @@ class World:
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI app on a free port of this machine; gives its URL."""
-    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+    # A client that rests is not hung up on: a request on its way just then would break.
+    config = uvicorn.Config(
+        app, log_level="critical", timeout_graceful_shutdown=1, timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve([listener]))
