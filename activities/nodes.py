@@ -7,6 +7,7 @@ from activities.faults import as_application_errors
 from activities.messages import AtFulfillment
 from oms.agenda import Agenda
 from oms.book import OrderBook
+from oms.errors import KeyReused
 from oms.ports import FulfillmentNode
 
 log = structlog.get_logger()
@@ -37,7 +38,13 @@ class NodeActivities:
             request = await self._book.work_to_cancel(about.id)
             if request is None:
                 return await self._book.fulfillment_agenda(about.id, about.at)
-            await self._node.cancel(request)
+            try:
+                await self._node.cancel(request)
+            except KeyReused:
+                if request.lines:
+                    raise
+                # An earlier try was heard, though its answer was lost: the location has answered
+                # for all that was asked since, and so there is nothing left to name.
             agenda = await self._book.asked_to_stop(about.id, request.key, about.at)
         log.info("asked_to_stop", fulfillment_order=about.id, location=request.location)
         return agenda

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from tests.world import POLICY, Break, World, a_shop
+from tests.world import PATIENCE, POLICY, Break, World, a_shop
 
 PRICE = 1999 + 490
 UNTOUCHED = 500
@@ -386,7 +386,8 @@ async def test_whatever_befalls_a_call_that_undoes_it_has_one_effect(
     for number in numbers:
         await world.until_closed(number)
         # The location is told to stop, though its own word has closed the order already.
-        await world.temporal.get_workflow_handle(f"fulfillment/{number}-F1").result()
+        part = world.temporal.get_workflow_handle(f"fulfillment/{number}-F1")
+        await asyncio.wait_for(part.result(), PATIENCE)
 
     assert await faults_left(world) == []
     for number in numbers:
