@@ -149,11 +149,14 @@ class Relay:
 
     # --- signals ---
 
-    async def send_nudges(self) -> int:
-        """Send the signals that are owed. Those that fail stay owed."""
+    async def send_nudges(self, at: datetime | None = None) -> int:
+        """Send the signals that are owed. Those that fail stay owed.
+
+        `at`: the time by which their agendas are worked out; now, but where time is skipped.
+        """
         owed = await owed_nudges(self._engine, most=_BATCH)
         ids = [nudge.workflow_id for nudge in owed]
-        agendas = await self._book.agendas(ids, datetime.now(UTC)) if ids else {}
+        agendas = await self._book.agendas(ids, at or datetime.now(UTC)) if ids else {}
         taken = await asyncio.gather(
             *(self._signal(nudge, agendas.get(nudge.workflow_id)) for nudge in owed)
         )

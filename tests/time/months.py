@@ -221,7 +221,7 @@ class Month:
 
     async def pass_on(self) -> None:
         """Send the signals that are owed, as the relay does."""
-        while await self.relay.send_nudges():
+        while await self.relay.send_nudges(await self.now()):
             pass
 
     async def until(self, number: str, ready: Callable[[Order], bool]) -> Order:
