@@ -300,9 +300,9 @@ class SqlBook(OrderBook):
             if nudge:
                 unit.nudge_order("payment settled")
             await unit.flush("settle")
-            unit = await unit.again()
-            if entry.kind == "authorization":
+            if entry.kind == "authorization" and outcome.status == "succeeded":
                 # The verdict is one transaction, be it a yes or a no.
+                await unit.again()
                 await placing.confirm_order(unit, self._policy)
             return outcome, order_agenda(await unit.reloaded(), at)
 

@@ -33,7 +33,7 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
     if turned_down:
         await _source_again(unit, turned_down, solver)
         await unit.flush("source_again")
-        unit = await unit.again()
+        await unit.again()
     await _make_fulfillment_orders(unit)
     await unit.flush("route")
 

@@ -110,12 +110,10 @@ class OrderUnit:
         order: Order,
         at: datetime,
         actor: str,
-        *,
-        told: list[str] | None = None,
     ) -> None:
-        """`told`: the kinds of events of this transaction so far, counted once it has committed."""
         self._tx, self.order, self.at, self.actor = tx, order, at, actor
-        self.told: list[str] = [] if told is None else told
+        self.told: list[str] = []
+        """The kinds of events of this transaction so far, counted once it has committed."""
         self._moves: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._stock: list[StockChange] = []
         self._events: list[dict[str, Any]] = []
@@ -213,10 +211,12 @@ class OrderUnit:
         """Read the order as this transaction leaves it."""
         return as_read((await self._send([reading(self.number)]))[-1])
 
-    async def again(self) -> "OrderUnit":
-        """Give a unit on the order as this transaction leaves it, for more effects."""
-        after = await self.reloaded()
-        return OrderUnit(self._tx, after, self.at, self.actor, told=self.told)
+    async def again(self) -> None:
+        """Go on with the order as this transaction leaves it. What was gathered is flushed."""
+        gathered = self._moves or self._stock or self._events or self._nudges
+        assert not gathered, "flush it first"
+        self.order = await self.reloaded()
+        self._changed = False
 
     async def flush(self, cause: str) -> None:
         """Write all that was gathered. Stock comes last: those rows are the hot ones."""

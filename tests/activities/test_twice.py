@@ -246,6 +246,20 @@ async def test_an_order_is_routed_once(desk: Desk) -> None:
     assert [each.id for each in (await desk.read()).fulfillment_orders] == [f"{desk.number}-F1"]
 
 
+async def test_work_that_nobody_took_goes_to_another_location_in_one_step(desk: Desk) -> None:
+    await desk.routed()
+    await desk.once(desk.nodes.offer_work, desk.work)
+    await desk.stockroom.has_place("nice")
+    await desk.stockroom.holds("LAMP", "nice", 5)
+    desk.now = NOW + timedelta(hours=2)
+    await desk.once(desk.orders.expire_offer, desk.work)
+
+    await desk.once(desk.orders.route_order, desk.order)
+
+    offered = {part.id: part.location for part in (await desk.read()).fulfillment_orders}
+    assert offered == {f"{desk.number}-F1": "lyon", f"{desk.number}-F2": "nice"}
+
+
 async def test_an_offer_expires_once(desk: Desk) -> None:
     await desk.routed()
     await desk.once(desk.nodes.offer_work, desk.work)
