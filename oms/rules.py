@@ -1,0 +1,243 @@
+"""Routing rule sets: how a merchant chooses where each line is served from, as data.
+
+An order goes through the rules in their order. A rule that fits it takes the lines it is about,
+looks at the places it allows, and serves what they have by its objective; what is left goes to the
+next rule, waits, or is not sold. Amounts are minor units of the rule set's one currency; decimal
+factors are texts, so that none is rounded on its way.
+"""
+
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from oms.fields import Country, Currency, Id, Wire, Words
+
+MILLS = 1000
+"""Costs are counted in thousandths of the minor unit."""
+
+MOST_RULES = 200
+MOST_TIERS = 20
+
+Kind = Literal["warehouse", "store", "supplier", "marketplace", "reseller", "third_party_logistics"]
+Method = Literal["home", "pickup_point", "locker", "store_pickup", "carry_out"]
+Left = Literal["next_rule", "backorder", "cancel"]
+
+
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    # An empty list would fit nothing: who means everything leaves it out.
+    if not values:
+        raise PydanticCustomError("required", "one at least; leave it out to mean all")
+    if len(set(values)) != len(values):
+        raise PydanticCustomError("repeated", "each value once")
+    return values
+
+
+Ids = Annotated[tuple[Id, ...], Field(max_length=5000, strict=False), AfterValidator(_some)]
+Names = Annotated[tuple[Words, ...], Field(max_length=1000, strict=False), AfterValidator(_some)]
+Countries = Annotated[
+    tuple[Country, ...], Field(max_length=249, strict=False), AfterValidator(_some)
+]
+Kinds = Annotated[tuple[Kind, ...], Field(max_length=6, strict=False), AfterValidator(_some)]
+Methods = Annotated[tuple[Method, ...], Field(max_length=5, strict=False), AfterValidator(_some)]
+Factor = Annotated[str, StringConstraints(pattern=r"^\d{1,9}(\.\d{1,6})?$")]
+"""A decimal number of at most six places, 0 or more, as a text."""
+Rate = Annotated[str, StringConstraints(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+Minor = Annotated[int, Field(ge=0, le=10**8)]
+Either = Annotated[int, Field(ge=-(10**8), le=10**8)]
+
+
+class Span(Wire):
+    """Amounts from one to another, both counted in; one end may be open."""
+
+    at_least: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    at_most: Annotated[int, Field(ge=0, le=10**12)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise PydanticCustomError("required", "one end at least")
+        if None not in (self.at_least, self.at_most) and self.at_least > self.at_most:  # type: ignore[operator]
+            raise PydanticCustomError("not_allowed", "`at_least` is more than `at_most`")
+        return self
+
+    def holds(self, amount: int) -> bool:
+        """Say whether an amount lies in it."""
+        return (self.at_least is None or amount >= self.at_least) and (
+            self.at_most is None or amount <= self.at_most
+        )
+
+
+class When(Wire):
+    """Which orders. What is left out fits all; all that is given must fit.
+
+    `countries`: where the goods go. `value_minor`: of the goods, in the rule set's currency.
+    """
+
+    channels: Ids | None = None
+    countries: Countries | None = None
+    except_countries: Countries | None = None
+    methods: Methods | None = None
+    segments: Names | None = None
+    value_minor: Span | None = None
+
+
+class Lines(Wire):
+    """Which lines. `tags`: the article has one of them; `without_tags`: it has none of them."""
+
+    skus: Ids | None = None
+    tags: Names | None = None
+    without_tags: Names | None = None
+
+
+class From(Wire):
+    """Which places. What is left out fits all; all that is given must fit.
+
+    `same_country`: the place is in the country the goods go to. `within_km` does not fit places
+    without coordinates. `carriers`: one of them brings goods from there by the order's method.
+    `has_capacity`: it was given less than its `daily_capacity` today.
+    """
+
+    kinds: Kinds | None = None
+    groups: Names | None = None
+    locations: Ids | None = None
+    countries: Countries | None = None
+    same_country: bool | None = None
+    within_km: Annotated[int, Field(ge=0, le=20_038)] | None = None
+    carriers: Ids | None = None
+    has_capacity: Literal[True] | None = None
+
+
+class Cost(Wire):
+    """What it costs us to send a parcel. The first row that fits place and destination counts."""
+
+    from_: From = Field(default=From(), alias="from")
+    countries: Countries | None = None
+    parcel_minor: Minor = 0
+    unit_minor: Minor = 0
+    kg_minor: Minor = 0
+    parcel_km_minor: Factor = "0"
+    unit_km_minor: Factor = "0"
+
+
+class Adjust(Wire):
+    """Makes places dearer or, below zero, cheaper than they are: a shelf that must be cleared."""
+
+    from_: From = Field(alias="from")
+    parcel_minor: Either = 0
+    unit_minor: Either = 0
+
+
+class Objective(Wire):
+    """What the best plan has least of: a sum of costs, each counted as often as its factor says.
+
+    `shipping`, `handling`, `goods`: factors on money: the `costs` of the rule set, the places'
+    `handling_minor` a parcel, and what the goods cost there (the least of all three: best margin).
+    `parcel_minor`: for each parcel. `parcel_km_minor`, `unit_km_minor`: for each kilometre of a
+    parcel, of a unit. `late_day_minor`: for each unit and day promised after `due_days` days.
+    `balance_minor`: for a unit from an empty shelf; none from the fullest among the places.
+    """
+
+    shipping: Factor = "0"
+    handling: Factor = "0"
+    goods: Factor = "0"
+    parcel_minor: Minor = 0
+    parcel_km_minor: Factor = "0"
+    unit_km_minor: Factor = "0"
+    late_day_minor: Minor = 0
+    due_days: Annotated[int, Field(ge=0, le=365)] = 0
+    balance_minor: Minor = 0
+    adjust: Annotated[tuple[Adjust, ...], Field(max_length=100, strict=False)] = ()
+
+
+class Split(Wire):
+    """How far an order may be split. An order that must not be split at all says so itself.
+
+    `lines`: `divided` if the units of a line may come from several places, else `whole`. Lines of
+    the same article count as one, and so do the parts of a kit. `most_places`: so many parcels.
+    """
+
+    lines: Literal["divided", "whole"] = "divided"
+    most_places: Annotated[int, Field(ge=1, le=500)] | None = None
+
+
+class Never(Wire):
+    """Lines that are not served from places, whatever rule is asked."""
+
+    why: Words
+    when: When = When()
+    lines: Lines = Lines()
+    from_: From = Field(alias="from")
+
+
+class Rule(Wire):
+    """One rule. `keep`: units of each article left at each place, beyond its safety stock.
+
+    `prefer`: places asked one group after the other; what the first have, the others do not serve.
+    Places in none of them come last. `complete`: all of its lines, or none of them.
+    """
+
+    name: Words
+    when: When = When()
+    lines: Lines = Lines()
+    from_: From = Field(default=From(), alias="from")
+    except_: From | None = Field(default=None, alias="except")
+    keep: Annotated[int, Field(ge=0, le=10**6)] = 0
+    prefer: Annotated[tuple[From, ...], Field(max_length=MOST_TIERS, strict=False)] = ()
+    objective: Objective = Objective()
+    split: Split = Split()
+    complete: bool = False
+    left: Left = "next_rule"
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes every line of every order."""
+        return self.when == When() and self.lines == Lines()
+
+
+class RuleSet(Wire):
+    """A rule set. `rates`: what one major unit of another currency is worth in `currency`.
+
+    What is left after the last rule waits where the order allows it, and else is not sold.
+    """
+
+    name: Words
+    currency: Currency
+    rates: Annotated[dict[Currency, Rate], Field(max_length=200)] = Field({})
+    costs: Annotated[tuple[Cost, ...], Field(max_length=500, strict=False)] = ()
+    never: Annotated[tuple[Never, ...], Field(max_length=MOST_RULES, strict=False)] = ()
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=MOST_RULES, strict=False)]
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """What has to be read for it beside stock: `load`, `days`, `goods`, `carriers`."""
+        objectives = [rule.objective for rule in self.rules]
+        filters = [
+            *(cost.from_ for cost in self.costs),
+            *(never.from_ for never in self.never),
+            *(each for rule in self.rules for each in (rule.from_, rule.except_, *rule.prefer)),
+            *(adjust.from_ for objective in objectives for adjust in objective.adjust),
+        ]
+        needs = {
+            "load": any(each and each.has_capacity for each in filters),
+            "carriers": any(each and each.carriers for each in filters),
+            "days": any(objective.late_day_minor for objective in objectives),
+            "goods": any(Decimal(objective.goods) for objective in objectives),
+        }
+        return frozenset(name for name, needed in needs.items() if needed)
+
+
+DEFAULT = RuleSet(
+    name="Fewest parcels, then nearest",
+    currency="EUR",
+    rules=(
+        Rule(
+            name="Fewest parcels, then nearest",
+            # A parcel more is worse than any way round the earth, five hundred times.
+            objective=Objective(parcel_minor=10**8, parcel_km_minor="1"),
+        ),
+    ),
+)
+"""What counts where no rule set is active. It looks at no money."""
