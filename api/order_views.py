@@ -7,10 +7,14 @@ from oms.orders import FulfillmentOrder, Hold, Line, Order, Shipment
 
 
 class LineView(Wire):
-    """A line and its units: each unit is in one bucket; `returned` and `refunded` count beside."""
+    """A line and its units: each unit is in one bucket; `returned` and `refunded` count beside.
+
+    `kit`: lines of the same one are served together.
+    """
 
     line: int
     sku: str
+    kit: str | None
     ordered: int
     cancelled: int
     reserved: int

@@ -19,7 +19,8 @@ from api.idempotency import OnceOnly
 from api.ids import PathId
 from api.lists import ListQuery, Query, QueryOf, decode_cursor, page
 from api.problems import Problem, not_found, unknown_field
-from oms.fields import Flaw, Id, Moment, Wire, Words
+from api.products import UnitCost, check_cost
+from oms.fields import Currency, Flaw, Id, Moment, Wire, Words
 
 router = APIRouter(prefix="/v1/stock", tags=["Master data"])
 
@@ -75,13 +76,16 @@ class PolicyBody(Wire):
     """Units kept back, and units that may be promised beyond stock.
 
     With `backorder_from_incoming`, what is coming may be promised besides the limit. The place runs
-    low when `low_at` units or fewer are available.
+    low when `low_at` units or fewer are available. `unit_cost_minor`: what a unit costs the
+    merchant here, in `cost_currency`; without it, what the article costs.
     """
 
     safety_stock: Units = 0
     backorder_limit: Units = 0
     backorder_from_incoming: bool = False
     low_at: Units | None = None
+    unit_cost_minor: UnitCost | None = None
+    cost_currency: Currency | None = None
 
 
 class Policy(PolicyBody):
@@ -211,17 +215,11 @@ async def put_policy(
     db: Database,
     if_version: IfMatch,
 ) -> Response:
-    """Say how much of an article's stock a place keeps back, and how much may be backordered."""
+    """Say how much of an article a place keeps back, may backorder, and what it costs there."""
+    check_cost(body)
     async with db.begin() as tx:
         outcome = await records.set_policy(
-            tx,
-            sku=sku,
-            location=location,
-            safety_stock=body.safety_stock,
-            backorder_limit=body.backorder_limit,
-            backorder_from_incoming=body.backorder_from_incoming,
-            low_at=body.low_at,
-            if_version=if_version,
+            tx, sku=sku, location=location, if_version=if_version, **body.model_dump()
         )
     match outcome:
         case records.Unknown():

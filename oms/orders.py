@@ -77,10 +77,14 @@ class ReturnStatus(StrEnum):
 
 
 class Line(Stored):
-    """`total_minor`: the line after discount, tax included. `charged`: units in captures."""
+    """`total_minor`: the line after discount, tax included. `charged`: units in captures.
+
+    `kit`: lines of the same one are served together.
+    """
 
     line: int
     sku: str
+    kit: str | None = None
     unit_price_minor: int
     discount_minor: int
     tax_minor: int

@@ -104,6 +104,7 @@ def _lines(number: str, request: OrderRequest) -> Statement:
         {
             "line": index + 1,
             "sku": line.sku,
+            "kit": line.kit,
             "price": line.unit_price_minor,
             "discount": line.discount_minor,
             "tax": line.tax_minor,
@@ -116,15 +117,15 @@ def _lines(number: str, request: OrderRequest) -> Statement:
     ]
     return Statement(
         """
-        INSERT INTO order_lines (order_number, line, sku, unit_price_minor, discount_minor,
+        INSERT INTO order_lines (order_number, line, sku, kit, unit_price_minor, discount_minor,
             tax_minor, total_minor, shipping_minor, shipping_tax_minor, ordered, unplanned,
             cancelled, reserved, backordered, allocated, picked, shipped, delivered, returned,
             refunded, charged)
-        SELECT :n, r.line, r.sku, r.price, r.discount, r.tax, r.total, r.shipping, r.shipping_tax,
-            r.units, r.units, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, sku text, price bigint,
-            discount bigint, tax bigint, total bigint, shipping bigint, shipping_tax bigint,
-            units int)
+        SELECT :n, r.line, r.sku, r.kit, r.price, r.discount, r.tax, r.total, r.shipping,
+            r.shipping_tax, r.units, r.units, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, sku text, kit text,
+            price bigint, discount bigint, tax bigint, total bigint, shipping bigint,
+            shipping_tax bigint, units int)
         """,
         {"n": number, "rows": json.dumps(rows)},
     )

@@ -12,7 +12,7 @@ from adapters.db.stock_events import tell_rules_changed
 
 
 class Policy(NamedTuple):
-    """How much of a place's stock is kept back, and how much may be promised beyond it."""
+    """What of a place's stock is kept back, what promised beyond it, and what it costs there."""
 
     sku: str
     location: str
@@ -20,6 +20,8 @@ class Policy(NamedTuple):
     backorder_limit: int
     backorder_from_incoming: bool
     low_at: int | None
+    unit_cost_minor: int | None
+    cost_currency: str | None
     version: int
 
 
@@ -61,6 +63,8 @@ async def set_policy(
     backorder_limit: int,
     backorder_from_incoming: bool = False,
     low_at: int | None = None,
+    unit_cost_minor: int | None = None,
+    cost_currency: str | None = None,
     if_version: int | None = None,
 ) -> Policy | Unknown | VersionConflict:
     """Set a place's rules for a SKU. The policy's version is 1 when it is new.
@@ -74,18 +78,20 @@ async def set_policy(
         text(
             "INSERT INTO stock_levels AS s"
             " (sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  low_at, policy_version)"
-            " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, :low_at, 1"
+            "  low_at, unit_cost_minor, cost_currency, policy_version)"
+            " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, :low_at,"
+            "  :unit_cost, :cost_currency, 1"
             " WHERE CAST(:version AS int) IS NULL OR EXISTS ("
             "  SELECT FROM stock_levels WHERE sku = :sku AND location = :location)"
             " ON CONFLICT (sku, location) DO UPDATE SET safety_stock = excluded.safety_stock,"
             " backorder_limit = excluded.backorder_limit,"
             " backorder_from_incoming = excluded.backorder_from_incoming,"
-            " low_at = excluded.low_at,"
+            " low_at = excluded.low_at, unit_cost_minor = excluded.unit_cost_minor,"
+            " cost_currency = excluded.cost_currency,"
             " policy_version = s.policy_version + 1"
             " WHERE CAST(:version AS int) IS NULL OR s.policy_version = :version"
             " RETURNING sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  low_at, policy_version"
+            "  low_at, unit_cost_minor, cost_currency, policy_version"
         ),
         {
             "sku": sku,
@@ -94,6 +100,8 @@ async def set_policy(
             "backorder_limit": backorder_limit,
             "from_incoming": backorder_from_incoming,
             "low_at": low_at,
+            "unit_cost": unit_cost_minor,
+            "cost_currency": cost_currency,
             "version": if_version,
         },
     )

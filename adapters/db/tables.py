@@ -80,7 +80,8 @@ class ProductRow(SQLModel, table=True):
     """An article. `weight_g` grams, `dimensions_mm` length, width, height.
 
     `available_from`: before it, units are sold only as preorders. `low_at`: all places together run
-    low at so many available units; null for never.
+    low at so many available units; null for never. `unit_cost_minor`: what a unit costs the
+    merchant, in `cost_currency`, where its place says no other.
     """
 
     __tablename__ = "products"
@@ -101,6 +102,8 @@ class ProductRow(SQLModel, table=True):
     image_url: str | None = None
     available_from: datetime | None = Field(default=None, sa_column=_when())
     low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
+    unit_cost_minor: int | None = Field(default=None, sa_column=Column(BIGINT))
+    cost_currency: str | None = Field(default=None, sa_column=Column(TEXT))
     version: int = 1
 
 
@@ -231,7 +234,9 @@ class StockLevelRow(SQLModel, table=True):
     part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
     `backordered`: units promised beyond stock, against `backorder_limit` and, with
     `backorder_from_incoming`, what is coming. `low_at`: the place runs low at so many available
-    units; null for never. `policy_version` counts how often these were set, 0 for never.
+    units; null for never. `unit_cost_minor`: what a unit costs the merchant here, in
+    `cost_currency`; null: what the article costs. `policy_version` counts how often these were set,
+    0 for never.
     """
 
     __tablename__ = "stock_levels"
@@ -270,6 +275,8 @@ class StockLevelRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
     )
     low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
+    unit_cost_minor: int | None = Field(default=None, sa_column=Column(BIGINT))
+    cost_currency: str | None = Field(default=None, sa_column=Column(TEXT))
     policy_version: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )
@@ -798,6 +805,7 @@ class OrderLineRow(SQLModel, table=True):
 
     `total_minor` is the line after discount, tax included; `shipping_minor`/`shipping_tax_minor`
     are its share of the order's shipping, fixed at placement. `charged`: units in captures so far.
+    `kit`: lines of the same one are served together.
     """
 
     __tablename__ = "order_lines"
@@ -820,6 +828,7 @@ class OrderLineRow(SQLModel, table=True):
     order_number: str = Field(sa_column=_order(primary_key=True))
     line: int = Field(primary_key=True)
     sku: str
+    kit: str | None = Field(default=None, sa_column=Column(TEXT))
     unit_price_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
     discount_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
     tax_minor: int = Field(sa_column=Column(BIGINT, nullable=False))

@@ -14,6 +14,8 @@ LAMP = {
     "image_url": None,
     "available_from": "2036-12-01T08:00:00Z",
     "low_at": 40,
+    "unit_cost_minor": 780,
+    "cost_currency": "EUR",
 }
 LYON: dict[str, Any] = {
     "name": "Store Lyon",
@@ -50,6 +52,24 @@ async def test_an_article_is_made_once_and_read_as_it_was_written(api: Api) -> N
     assert (made.status_code, again.status_code, read.status_code) == (201, 200, 200)
     assert read.json() == {**LAMP, "sku": "LAMP-01", "version": 2}
     assert read.headers["etag"] == '"2"'
+
+
+@pytest.mark.parametrize(
+    ("cost", "pointer"),
+    [
+        ({"unit_cost_minor": 780}, "/cost_currency"),
+        ({"cost_currency": "EUR"}, "/unit_cost_minor"),
+        ({"unit_cost_minor": -1, "cost_currency": "EUR"}, "/unit_cost_minor"),
+        ({"unit_cost_minor": 780, "cost_currency": "eur"}, "/cost_currency"),
+    ],
+)
+async def test_what_goods_cost_is_said_whole(api: Api, cost: dict[str, Any], pointer: str) -> None:
+    article = await api.operator.put("/v1/products/COSTED", json={"name": "Lamp", **cost})
+    there = await api.operator.put("/v1/stock/COSTED/wh-paris/policy", json=cost)
+
+    for refused in (article, there):
+        assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+        assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
 
 
 async def test_a_location_is_read_as_it_was_written(api: Api) -> None:

@@ -312,6 +312,17 @@ async def test_an_order_of_another_channel_is_not_there(api: Api) -> None:
     assert listed == {"data": [], "next_cursor": None}
 
 
+async def test_lines_of_one_kit_are_kept_as_such(api: Api) -> None:
+    await api.has("CHAIR-01", units=100)
+    lamp, chair = an_order()["lines"][0], {"sku": "CHAIR-01", "quantity": 4, "unit_price_minor": 0}
+
+    placed = await place(api, an_order(lines=[{**lamp, "kit": "set-1"}, {**chair, "kit": "set-1"}]))
+    loose = await place(api)
+
+    assert [line["kit"] for line in placed.json()["lines"]] == ["set-1", "set-1"]
+    assert [line["kit"] for line in loose.json()["lines"]] == [None]
+
+
 async def test_a_free_order_needs_no_tender(api: Api) -> None:
     await a_shop(api)
     gift = [{"sku": "LAMP-01", "quantity": 1, "unit_price_minor": 0}]

@@ -106,6 +106,17 @@ async def test_a_policy_keeps_units_back(api: Api) -> None:
     assert (unknown.status_code, unknown.json()["code"]) == (422, "location_unknown")
 
 
+async def test_a_place_says_what_goods_cost_there_until_it_says_so_no_more(api: Api) -> None:
+    await api.has("COSTS", units=10)
+    path = "/v1/stock/COSTS/wh-paris/policy"
+
+    first = await api.operator.put(path, json={"unit_cost_minor": 640, "cost_currency": "EUR"})
+    second = await api.operator.put(path, json={"safety_stock": 1})
+
+    assert (first.json()["unit_cost_minor"], first.json()["cost_currency"]) == (640, "EUR")
+    assert (second.json()["unit_cost_minor"], second.json()["cost_currency"]) == (None, None)
+
+
 async def test_incoming_units_of_one_reference_count_once(api: Api) -> None:
     await api.has("COMING", units=0)
     order = {

@@ -105,3 +105,11 @@ def test_two_orders_are_the_same_if_only_what_is_left_out_differs() -> None:
 
     assert content_hash(said) == content_hash(an_order())
     assert content_hash(said) != content_hash(an_order(allow_split=False))
+
+
+def test_a_kit_makes_another_order_and_one_taken_before_there_were_kits_is_still_known() -> None:
+    in_a_kit = an_order(lines=[{**line(2, 1999), "kit": "set-1"}])
+    hash_of_before = "14cd33a26c0c545094ee1016489ed96fc431bbd0c99c41db125238c7349c6d56"
+
+    assert content_hash(in_a_kit) != content_hash(an_order())
+    assert content_hash(an_order()).hex() == hash_of_before

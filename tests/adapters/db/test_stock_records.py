@@ -54,8 +54,8 @@ async def test_a_policy_is_new_once_and_then_changed_by_who_has_seen_it(
                 if_version=if_version,
             )
 
-    assert await put(1) == Policy("LAMP", "paris", 1, 4, False, None, 1)
-    assert await put(2, if_version=1) == Policy("LAMP", "paris", 2, 4, False, None, 2)
+    assert await put(1) == Policy("LAMP", "paris", 1, 4, False, None, None, None, 1)
+    assert await put(2, if_version=1) == Policy("LAMP", "paris", 2, 4, False, None, None, None, 2)
     assert await put(3, if_version=1) == VersionConflict(2)
 
 
