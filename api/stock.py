@@ -77,7 +77,8 @@ class PolicyBody(Wire):
 
     With `backorder_from_incoming`, what is coming may be promised besides the limit. The place runs
     low when `low_at` units or fewer are available. `unit_cost_minor`: what a unit costs the
-    merchant here, in `cost_currency`; without it, what the article costs.
+    merchant here, in `cost_currency`; without it, what the article costs. `blocked`: none of it may
+    be sold or promised, whatever lies there; left out, that stays as it is.
     """
 
     safety_stock: Units = 0
@@ -86,6 +87,7 @@ class PolicyBody(Wire):
     low_at: Units | None = None
     unit_cost_minor: UnitCost | None = None
     cost_currency: Currency | None = None
+    blocked: bool | None = None
 
 
 class Policy(PolicyBody):
@@ -93,6 +95,7 @@ class Policy(PolicyBody):
 
     sku: str
     location: str
+    blocked: bool
     version: int
 
 
@@ -126,6 +129,7 @@ class Level(Buckets):
     """The buckets of one place; `for_channel` where a channel was asked for."""
 
     location: str
+    blocked: bool
     for_channel: LevelForChannel | None
 
 
@@ -296,7 +300,8 @@ def _level(level: view.Level) -> dict[str, Any]:
             available=given.available, buffer=given.buffer, why_not=list(given.why_not)
         )
     counted = {name: getattr(level, name) for name in Buckets.model_fields}
-    return {**counted, "location": level.location, "for_channel": shown}
+    place = {"location": level.location, "blocked": level.blocked}
+    return {**counted, **place, "for_channel": shown}
 
 
 async def _known_channel(tx: AsyncConnection, channel: str | None) -> None:

@@ -38,20 +38,21 @@ PLACES = """LATERAL (
 # What may not be sold yet, but as a preorder: read once a statement, they are few.
 ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
 
-# What lies at a place beyond what is kept back. What its open backorders wait for is theirs; the
-# ledger decides by the same rule, under the lock.
-LEFT = "s.on_hand - s.reserved - s.allocated - s.safety_stock"
-AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered) ELSE 0 END"
-AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - s.backordered - l.buffer) ELSE 0 END"
-_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT} - l.buffer) ELSE 0 END"
+# What lies at a place beyond what is kept back; of what is blocked there, nothing. What its open
+# backorders wait for is theirs; the ledger decides by the same rule, under the lock.
+LEFT = """CASE WHEN s.blocked THEN 0
+  ELSE s.on_hand - s.reserved - s.allocated - s.safety_stock END"""
+AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - s.backordered) ELSE 0 END"
+AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - s.backordered - l.buffer) ELSE 0 END"
+_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - l.buffer) ELSE 0 END"
 _LYING = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT}) ELSE 0 END"
 
 # Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
 # arrived stays in the count as long as nobody else may have it.
-ROOM = f"""greatest(0, s.backorder_limit - CASE
+ROOM = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, s.backorder_limit - CASE
   WHEN NOT s.backorder_from_incoming THEN s.backordered
   WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {LEFT})) - s.incoming
-  ELSE s.backordered - greatest(0, {LEFT}) - s.incoming END)"""
+  ELSE s.backordered - greatest(0, {LEFT}) - s.incoming END) END"""
 
 # Units that are still to come, by purchase order or on the road in a transfer; without a time, or
 # after it, nothing is promised on them. The two halves must have the same types: otherwise the
@@ -85,7 +86,7 @@ def _places(units: str, *, buffer: str = "l.buffer", first: str = "NULL") -> Tex
 
 
 # When goods for backorders of a level are there: a preorder's may lie there already.
-_SERVED = f"""least(CASE WHEN {LEFT} > s.backordered THEN timestamptz '-infinity' END, (
+_SERVED = f"""least(CASE WHEN ({LEFT}) > s.backordered THEN timestamptz '-infinity' END, (
     SELECT min(e.expected_at) FROM {COMING} e
     WHERE e.sku = s.sku AND e.location = s.location AND e.expected_at >= now()))"""
 

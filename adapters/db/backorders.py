@@ -113,7 +113,7 @@ _STOCKED = text(
     f"""
 SELECT DISTINCT b.sku FROM stock_levels b
 WHERE b.backordered > 0 AND EXISTS (
-    SELECT FROM stock_levels s WHERE s.sku = b.sku AND {LEFT} > 0 AND {ON_SALE})
+    SELECT FROM stock_levels s WHERE s.sku = b.sku AND ({LEFT}) > 0 AND {ON_SALE})
 """
 )
 

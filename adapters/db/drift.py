@@ -220,8 +220,8 @@ SELECT l.sku, l.location, l.backordered,
     GROUP BY r.order_number ORDER BY min(r.since), r.order_number LIMIT {NAMED + 1}
   ) AS orders
 FROM stock_levels l
-WHERE l.backordered > 0 AND l.on_hand - l.reserved - l.allocated - l.safety_stock > 0
-  AND {_HERE.format("l")}
+WHERE l.backordered > 0 AND NOT l.blocked
+  AND l.on_hand - l.reserved - l.allocated - l.safety_stock > 0 AND {_HERE.format("l")}
 ORDER BY l.sku, l.location
 """
 

@@ -268,14 +268,15 @@ def _add_up(wanted: Iterable[Want], also: Iterable[StockChange]) -> _Totals:
 
 
 # What a place has for those who ask: its level as it will be, less what is wanted of it. What its
-# open backorders wait for is there for them alone.
+# open backorders wait for is there for them alone; of what is blocked nothing is there for anybody.
 _LEFT = """s.on_hand + w.on_hand - s.reserved - w.reserved - s.allocated - w.allocated
     - s.safety_stock"""
 _QUEUE = "s.backordered + w.backordered - w.room"
-_AVAILABLE = f"""greatest(0, {_LEFT} - w.leave + w.units
-    - CASE WHEN w.for_queue > 0 THEN 0 ELSE {_QUEUE} END)"""
-_ROOM = f"""greatest(0, s.backorder_limit - ({_QUEUE}) + CASE WHEN s.backorder_from_incoming
-    THEN s.incoming + w.incoming + greatest(0, {_LEFT}) ELSE 0 END)"""
+_AVAILABLE = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, {_LEFT} - w.leave + w.units
+    - CASE WHEN w.for_queue > 0 THEN 0 ELSE {_QUEUE} END) END"""
+_ROOM = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, s.backorder_limit - ({_QUEUE})
+    + CASE WHEN s.backorder_from_incoming
+      THEN s.incoming + w.incoming + greatest(0, {_LEFT}) ELSE 0 END) END"""
 
 # The rows come as one document: of arrays the planner knows the length, and then plans anew for
 # each call, which takes as long as the rest; the limit says that they are few. `seen` is read

@@ -23,6 +23,7 @@ class Policy(NamedTuple):
     unit_cost_minor: int | None
     cost_currency: str | None
     version: int
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ async def set_policy(
     low_at: int | None = None,
     unit_cost_minor: int | None = None,
     cost_currency: str | None = None,
+    blocked: bool | None = None,
     if_version: int | None = None,
 ) -> Policy | Unknown | VersionConflict:
     """Set a place's rules for a SKU. The policy's version is 1 when it is new.
 
     A limit below what is backordered already takes nothing back; it only lets no more through.
+    `blocked`: none of it may be sold from there; None leaves that as it is.
     """
     unknown = await unknown_place(tx, sku, location)
     if unknown:
@@ -78,9 +81,9 @@ async def set_policy(
         text(
             "INSERT INTO stock_levels AS s"
             " (sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  low_at, unit_cost_minor, cost_currency, policy_version)"
+            "  low_at, unit_cost_minor, cost_currency, policy_version, blocked)"
             " SELECT :sku, :location, :safety_stock, :backorder_limit, :from_incoming, :low_at,"
-            "  :unit_cost, :cost_currency, 1"
+            "  :unit_cost, :cost_currency, 1, coalesce(CAST(:blocked AS boolean), false)"
             " WHERE CAST(:version AS int) IS NULL OR EXISTS ("
             "  SELECT FROM stock_levels WHERE sku = :sku AND location = :location)"
             " ON CONFLICT (sku, location) DO UPDATE SET safety_stock = excluded.safety_stock,"
@@ -88,10 +91,11 @@ async def set_policy(
             " backorder_from_incoming = excluded.backorder_from_incoming,"
             " low_at = excluded.low_at, unit_cost_minor = excluded.unit_cost_minor,"
             " cost_currency = excluded.cost_currency,"
+            " blocked = coalesce(CAST(:blocked AS boolean), s.blocked),"
             " policy_version = s.policy_version + 1"
             " WHERE CAST(:version AS int) IS NULL OR s.policy_version = :version"
             " RETURNING sku, location, safety_stock, backorder_limit, backorder_from_incoming,"
-            "  low_at, unit_cost_minor, cost_currency, policy_version"
+            "  low_at, unit_cost_minor, cost_currency, policy_version, blocked"
         ),
         {
             "sku": sku,
@@ -102,6 +106,7 @@ async def set_policy(
             "low_at": low_at,
             "unit_cost": unit_cost_minor,
             "cost_currency": cost_currency,
+            "blocked": blocked,
             "version": if_version,
         },
     )

@@ -39,6 +39,7 @@ class Level(NamedTuple):
     backordered: int
     available: int
     for_channel: ForChannel | None = None
+    blocked: bool = False
 
 
 class Coming(NamedTuple):
@@ -55,6 +56,7 @@ class Coming(NamedTuple):
 
 _REASONS = {
     "article_not_sellable": "NOT a.sellable",
+    "blocked": "s.blocked",
     "article_not_on_sale_yet": f"NOT ({ON_SALE})",
     "channel_closed": "NOT c.active",
     "location_inactive": "NOT p.active",
@@ -65,7 +67,7 @@ _REASONS = {
 """Why a level gives a channel nothing, whatever lies there."""
 _WHY_NOT = ", ".join(f"CASE WHEN {reason} THEN '{code}' END" for code, reason in _REASONS.items())
 
-_COUNTED = ", ".join(f"s.{bucket}" for bucket in (*BUCKETS, "safety_stock"))
+_COUNTED = ", ".join(f"s.{bucket}" for bucket in (*BUCKETS, "safety_stock", "blocked"))
 _LEVELS = f"""
 SELECT s.sku, s.location, {_COUNTED}, {AVAILABLE_HERE} AS available,
   CASE WHEN l.id IS NULL THEN 0 ELSE {AVAILABLE} END AS for_channel,

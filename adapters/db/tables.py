@@ -81,7 +81,8 @@ class ProductRow(SQLModel, table=True):
 
     `available_from`: before it, units are sold only as preorders. `low_at`: all places together run
     low at so many available units; null for never. `unit_cost_minor`: what a unit costs the
-    merchant, in `cost_currency`, where its place says no other.
+    merchant, in `cost_currency`, where its place says no other. `recalled`: none of it may be sold
+    anywhere; its levels are blocked, and those to come.
     """
 
     __tablename__ = "products"
@@ -104,6 +105,9 @@ class ProductRow(SQLModel, table=True):
     low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
     unit_cost_minor: int | None = Field(default=None, sa_column=Column(BIGINT))
     cost_currency: str | None = Field(default=None, sa_column=Column(TEXT))
+    recalled: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
+    )
     version: int = 1
 
 
@@ -232,6 +236,7 @@ class StockLevelRow(SQLModel, table=True):
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
     `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
     part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
+    `blocked`: nothing of it may be sold or promised, whatever lies there.
     `backordered`: units promised beyond stock, against `backorder_limit` and, with
     `backorder_from_incoming`, what is coming. `low_at`: the place runs low at so many available
     units; null for never. `unit_cost_minor`: what a unit costs the merchant here, in
@@ -277,6 +282,9 @@ class StockLevelRow(SQLModel, table=True):
     low_at: int | None = Field(default=None, sa_column=Column(BIGINT))
     unit_cost_minor: int | None = Field(default=None, sa_column=Column(BIGINT))
     cost_currency: str | None = Field(default=None, sa_column=Column(TEXT))
+    blocked: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
+    )
     policy_version: int = Field(
         default=0, sa_column=Column(Integer, nullable=False, server_default="0")
     )

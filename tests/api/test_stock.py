@@ -38,7 +38,7 @@ async def test_counts_and_corrections_are_answered_with_their_movements(api: Api
         "available": 10,
         "available_for_channel": None,
         "totals": level,
-        "locations": [{**level, "location": "wh-paris", "for_channel": None}],
+        "locations": [{**level, "location": "wh-paris", "blocked": False, "for_channel": None}],
         "incoming": [],
     }
     assert [move["delta"] for move in ledger["data"]] == [-2, 12]
