@@ -63,7 +63,7 @@ format: dev ## Format the code and fix what can be fixed
 
 requirements: ## Pin the newest versions that fit, with hashes (needs uv on the PATH)
 	$(COMPILE) --upgrade --output-file requirements.txt
-	$(COMPILE) --upgrade --group dev --extra plots --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --upgrade --group dev --extra plots --extra solvers --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what `make setup` installed and what a stopped stack has stored
 	rm -rf $(VENV) .oms

@@ -18,6 +18,7 @@ from adapters.db.engine import connect
 from adapters.db.migrate import upgrade
 from workers.api_client import ApiClient
 from workers.bench.asleep import NotAsleep
+from workers.bench.command_routing import routing
 from workers.bench.orders import OrdersBench, OrdersRun
 from workers.bench.pgbench import PgBench, PgBenchFailed
 from workers.bench.stock import SIZES, StockBench, StockRun
@@ -46,6 +47,9 @@ Workers = Annotated[
 JsonPath = Annotated[
     Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here as JSON.")
 ]
+
+
+app.command()(routing)
 
 
 @app.callback()

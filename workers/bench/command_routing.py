@@ -1,0 +1,114 @@
+"""`oms bench routing`: how fast and how good the plans are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from workers.bench.routing import (
+    LINES,
+    LOCATIONS,
+    REPEAT,
+    Case,
+    Referee,
+    RoutingBench,
+    RoutingRun,
+)
+from workers.demo.board import loading
+
+MISSING = 'HiGHS is missing, which plans the same orders: pip install "highspy>=1.11,<2"'
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", dir_okay=False, help="With --json: write them here instead."),
+]
+
+
+def routing(
+    file: JsonFile = None,
+    as_json: AsJson = False,
+    repeat: Annotated[int, typer.Option(min=1, help="Orders of each size.")] = REPEAT,
+    highs: Annotated[bool, typer.Option(help="Let HiGHS plan some of the same orders.")] = True,
+    highs_seconds: Annotated[
+        float, typer.Option(min=0.1, help="For HiGHS at each size, and at most for an order.")
+    ] = 20,
+    lines: Annotated[str, typer.Option(help="Sizes of orders.")] = ",".join(map(str, LINES)),
+    locations: Annotated[str, typer.Option(help="Sizes of networks.")] = ",".join(
+        map(str, LOCATIONS)
+    ),
+) -> None:
+    """Plan orders of many sizes, candidates given, and let HiGHS plan the same ones."""
+    with loading(Console(stderr=True)) as told:
+        found = RoutingRun(
+            lines=_sizes(lines, "--lines"),
+            locations=_sizes(locations, "--locations"),
+            repeat=repeat,
+            highs=_highs() if highs else None,
+            highs_seconds=highs_seconds,
+            told=told,
+        ).measure()
+    show(found, _cases(found), file, as_json=as_json)
+    raise typer.Exit(1 if any(case.differ for case in found.cases) else 0)
+
+
+def show(found: BaseModel, table: Table, file: Path | None, *, as_json: bool) -> None:
+    """Print the table, or the figures as JSON there or into the file."""
+    if file is not None:
+        file.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if as_json and file is None:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        Console().print(table)
+
+
+def _highs() -> Referee:
+    try:
+        from workers.bench.highs import plan  # noqa: PLC0415  (the extra `solvers`)
+    except ModuleNotFoundError as missing:
+        Console(stderr=True).print(
+            f"{MISSING}, or leave it out by --no-highs", style="red", markup=False
+        )
+        raise typer.Exit(1) from missing
+    return plan
+
+
+def _sizes(written: str, option: str) -> list[int]:
+    sizes = [int(part) if part.strip().isdecimal() else 0 for part in written.split(",")]
+    if min(sizes) < 1:
+        raise typer.BadParameter("numbers from 1, with commas between", param_hint=option)
+    return sizes
+
+
+def _cases(found: RoutingBench) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in (
+        "lines", "places", "p50 ms", "p99 ms", "optimal", "off by",
+        "HiGHS ms", "solved", "faster", "differ",
+    ):  # fmt: skip
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in found.cases:
+        table.add_row(
+            f"{case.lines}",
+            f"{case.locations:,}",
+            f"{case.p50_ms:,.2f}",
+            f"{case.p99_ms:,.2f}",
+            f"{case.optimal_share:.1%}",
+            f"{case.bound_gap:.2%}",
+            *_beside(case),
+        )
+    return table
+
+
+def _beside(case: Case) -> list[str]:
+    if case.highs_p50_ms is None:
+        return []
+    return [
+        f"{case.highs_p50_ms:,.1f}",
+        f"{case.highs_solved}/{case.highs_cases}",
+        f"{case.times_faster:,.1f}",
+        f"{case.differ}",
+    ]
