@@ -33,7 +33,7 @@ from oms.fields import (
     Wire,
 )
 from oms.places import Point, locate, postal_code_possible
-from oms.sourcing import PlainSolver
+from oms.router import PlainSolver
 
 router = APIRouter(prefix="/v1/availability", tags=["Availability"])
 

@@ -16,7 +16,7 @@ from api.lists import ListQuery, QueryOf, decode_cursor, page
 from api.problems import not_found
 from oms.backorders import BackorderPolicy, Decision, Kind, Verdict, why
 from oms.fields import Flaw, Moment, Wire, Words
-from oms.sourcing import PlainSolver
+from oms.router import PlainSolver
 
 router = APIRouter(prefix="/v1/stock", tags=["Backorders"])
 

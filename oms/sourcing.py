@@ -1,20 +1,19 @@
-"""Which locations serve an order. One port, one plain solver.
+"""What a decision about an order is made of: what is wanted, what lies where, what came of it.
 
-The rule: fewest parcels (locations), then the smallest sum of distances, then the lower ids; among
-the chosen places the nearer one gives all it can. Small cases are solved exactly. Beyond a bounded
-amount of search the best plan found so far is taken: a greedy cover, improved as far as the search
-came. What that gives up: it may use a parcel more, or go further, than the best plan would; it is
-still complete, still the same for the same input in any order, and says so (`Plan.exact`).
+`oms.router` decides.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from oms.cover import Source, cover
+import numpy as np
+from numpy.typing import NDArray
 
-_UNKNOWN_METRES = 40_075_000  # once round the earth: a place without coordinates comes last
+from oms.locations import UNKNOWN_METRES, Flags, Ints, Location, Locations
+from oms.reasons import Record
+
 _EARTH_KM = 6371.0
 
 
@@ -23,12 +22,44 @@ class Demand:
     """Units of one order line to serve. `not_from`: places that turned this line down.
 
     Lines may name the same SKU; what turned down one of them gives none of that SKU to the others.
+    `tags`: of the article. `kit`: lines of the same one are served together. `price_minor`: of a
+    unit, in the order's currency.
     """
 
     line: int
     sku: str
     quantity: int
     not_from: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    kit: str | None = None
+    weight_g: int = 0
+    price_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An order as rules look at it. `value_minor`: of its goods, in `currency`.
+
+    `country` and `point` (degrees north and east): where the goods go.
+    """
+
+    channel: str = ""
+    method: str = "home"
+    country: str | None = None
+    segment: str | None = None
+    currency: str | None = None
+    value_minor: int = 0
+    point: tuple[float, float] | None = None
+    allow_split: bool = True
+
+
+class Levels(NamedTuple):
+    """What explains that a shelf gives nothing; shapes (places, skus). `taken`: held by others."""
+
+    on_hand: Ints
+    taken: Ints
+    safety: Ints
+    blocked: Flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +73,70 @@ class Candidate:
     distance_km: float | None
     available: Mapping[str, int]
     buffer: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shelves:
+    """What lies where of the articles asked for, at one moment. Rows: locations.
+
+    Attributes:
+        locations: All of them.
+        skus: The columns.
+        available: What the order could have, were the place chosen; shape (places, skus).
+        shut: Why a place may not serve the order at all (`oms.reasons.Code`), the empty text
+            where it may; shape (places,).
+        buffer: Units of each article that the channel leaves there, not in `available`.
+        levels: What is told of shelves that give nothing; None where nobody is told.
+        metres: Distances, where they are known otherwise than by coordinates.
+        load: Orders given to each place today, where the rules ask for it.
+        days: Days until the customer has it, where the rules ask for it.
+        goods: What a unit costs there in mills of the rule set's currency, -1 where unknown;
+            shape (places, skus), where the rules ask for it.
+        carriers: Which places each carrier fetches from for this order, where the rules ask.
+    """
+
+    locations: Locations
+    skus: tuple[str, ...]
+    available: Ints
+    shut: NDArray[np.str_]
+    buffer: Ints
+    levels: Levels | None = None
+    metres: Ints | None = None
+    load: Ints | None = None
+    days: Ints | None = None
+    goods: Ints | None = None
+    carriers: Mapping[str, Flags] = field(default_factory=dict)
+
+    def metres_from(self, point: tuple[float, float] | None) -> Ints:
+        """How far each place is from where the goods go."""
+        return self.locations.metres_from(point) if self.metres is None else self.metres
+
+    def carried_by(self, carriers: Iterable[str]) -> Flags:
+        """The places that one of the carriers fetches from."""
+        found = np.zeros(len(self.locations), dtype=np.bool_)
+        for carrier in carriers:
+            found |= self.carriers.get(carrier, False)
+        return found
+
+    @staticmethod
+    def of(candidates: Sequence[Candidate], locations: Locations | None = None) -> "Shelves":
+        """The shelves of some candidates; of places that serve, unless told otherwise."""
+        if locations is None:
+            locations = Locations(Location(each.location) for each in candidates)
+        skus = sorted({sku for each in candidates for sku in each.available})
+        column = {sku: number for number, sku in enumerate(skus)}
+        available = np.zeros((len(locations), len(skus)), dtype=np.int64)
+        buffer = np.zeros(len(locations), dtype=np.int64)
+        metres = np.full(len(locations), UNKNOWN_METRES, dtype=np.int64)
+        for each in candidates:
+            row = locations.row_of[each.location]
+            buffer[row] = each.buffer
+            if each.distance_km is not None:
+                metres[row] = round(each.distance_km * 1000)
+            for sku, units in each.available.items():
+                available[row, column[sku]] = max(0, units)
+        shut = np.zeros(len(locations), dtype="<U17")
+        return Shelves(locations, tuple(skus), available, shut, buffer, metres=metres)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,87 +173,29 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
-    """No plan serves everything; why, by line."""
+class Decision:
+    """A plan for what can be served, what is left, and why.
 
-    missing: tuple[Missing, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIsThere:
-    """A plan for what can be served, and what is left."""
+    `then`: what the rules say of a line that is left: `backorder` or `cancel`; a line without goes
+    as its order wishes. `key`: what plans of the same order are compared by, the least is best.
+    `record` is None where nobody is told.
+    """
 
     plan: Plan
-    left: tuple[Missing, ...] = field(default=())
+    left: tuple[Missing, ...] = ()
+    then: Mapping[int, str] = field(default_factory=dict)
+    key: tuple[tuple[int, ...], ...] = ()
+    record: Record | None = None
 
 
 class Solver(Protocol):
-    """Chooses locations. Never a partial plan: all lines whole, or a `Shortfall`."""
-
-    def plan(
-        self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> Plan | Shortfall:
-        """Serve every line whole."""
-        ...
+    """Chooses locations."""
 
     def plan_what_is_there(
         self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> WhatIsThere:
+    ) -> Decision:
         """Serve as many units as there are, for backorders and for planning again."""
         ...
-
-
-class PlainSolver:
-    """The solver used where no routing rules are active."""
-
-    def plan(
-        self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> Plan | Shortfall:
-        """See `plan_sourcing`."""
-        return plan_sourcing(demands, candidates, allow_split=allow_split)
-
-    def plan_what_is_there(
-        self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> WhatIsThere:
-        """See `plan_what_is_there`."""
-        return plan_what_is_there(demands, candidates, allow_split=allow_split)
-
-
-def plan_sourcing(
-    demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-) -> Plan | Shortfall:
-    """Serve every line whole, by the rule on top of this file.
-
-    Args:
-        demands: What to serve; line numbers are distinct, quantities at least 1.
-        candidates: Where it may come from; ids are distinct. Order does not matter.
-        allow_split: Whether several places may serve; otherwise one serves all.
-
-    Returns:
-        A plan for all of it, or what is missing. Never a partial plan.
-    """
-    found = plan_what_is_there(demands, candidates, allow_split=allow_split)
-    return Shortfall(found.left) if found.left else found.plan
-
-
-def plan_what_is_there(
-    demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-) -> WhatIsThere:
-    """Serve as many units as there are, by the same rule, and tell what is left.
-
-    Where a SKU is short, the earlier lines are served first. Without `allow_split` it is the one
-    place that serves the most units, the nearer among equals.
-    """
-    places = _places(demands, candidates)
-    wanted = _by_sku((demand.sku, demand.quantity) for demand in demands)
-    if not allow_split:
-        places = _best_alone(places, wanted)
-    stock = _by_sku(pair for place in places for pair in place.units.items())
-    reachable = {sku: min(units, stock.get(sku, 0)) for sku, units in wanted.items()}
-    reachable = {sku: units for sku, units in reachable.items() if units}
-    chosen, exact = cover(places, reachable)
-    picks = _share_out(demands, chosen)
-    return WhatIsThere(Plan(picks, exact), _left(demands, picks, stock))
 
 
 def distance_km(latitude: float, longitude: float, to: tuple[float, float]) -> float:
@@ -167,69 +204,3 @@ def distance_km(latitude: float, longitude: float, to: tuple[float, float]) -> f
     half_lat, half_lon = (south - north) / 2, radians(to[1] - longitude) / 2
     chord = sin(half_lat) ** 2 + cos(north) * cos(south) * sin(half_lon) ** 2
     return 2 * _EARTH_KM * asin(min(1.0, sqrt(chord)))
-
-
-def _places(demands: Sequence[Demand], candidates: Sequence[Candidate]) -> list[Source]:
-    """The useful candidates, nearest first, each capped by what is wanted."""
-    assert len({demand.line for demand in demands}) == len(demands), "a line comes twice"
-    assert len({c.location for c in candidates}) == len(candidates), "a location comes twice"
-    wanted = _by_sku((demand.sku, demand.quantity) for demand in demands)
-    turned_down = {(d.sku, location) for d in demands for location in d.not_from}
-    places = []
-    for candidate in candidates:
-        units = {
-            sku: min(candidate.available[sku], wanted[sku])
-            for sku in sorted(wanted.keys() & candidate.available.keys())
-            if candidate.available[sku] > 0 and (sku, candidate.location) not in turned_down
-        }
-        if units:
-            places.append(Source(candidate.location, _metres(candidate), units))
-    return sorted(places, key=lambda place: (place.metres, place.location))
-
-
-def _metres(candidate: Candidate) -> int:
-    if candidate.distance_km is None:
-        return _UNKNOWN_METRES
-    return round(candidate.distance_km * 1000)
-
-
-def _by_sku(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for sku, units in pairs:
-        sums[sku] = sums.get(sku, 0) + units
-    return sums
-
-
-def _best_alone(places: list[Source], wanted: dict[str, int]) -> list[Source]:
-    def units(place: Source) -> int:
-        return sum(min(place.units.get(sku, 0), units) for sku, units in wanted.items())
-
-    return [max(places, key=units)] if places else []
-
-
-def _share_out(demands: Sequence[Demand], chosen: list[Source]) -> tuple[Pick, ...]:
-    """The nearer place gives all it can, to the earlier lines first."""
-    rest = [dict(place.units) for place in chosen]
-    picks = []
-    for demand in sorted(demands, key=lambda demand: demand.line):
-        open_units = demand.quantity
-        for place, units in zip(chosen, rest, strict=True):
-            given = min(open_units, units.get(demand.sku, 0))
-            if given:
-                picks.append(Pick(demand.line, place.location, given, demand.sku))
-                units[demand.sku] -= given
-                open_units -= given
-    return tuple(picks)
-
-
-def _left(
-    demands: Sequence[Demand], picks: tuple[Pick, ...], stock: dict[str, int]
-) -> tuple[Missing, ...]:
-    served: dict[int, int] = {}
-    for pick in picks:
-        served[pick.line] = served.get(pick.line, 0) + pick.quantity
-    return tuple(
-        Missing(d.line, d.sku, d.quantity, d.quantity - served.get(d.line, 0), stock.get(d.sku, 0))
-        for d in sorted(demands, key=lambda demand: demand.line)
-        if served.get(d.line, 0) < d.quantity
-    )

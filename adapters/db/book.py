@@ -44,7 +44,8 @@ from oms.ports import (
     OfferLine,
     Scan,
 )
-from oms.sourcing import PlainSolver, Solver
+from oms.router import PlainSolver
+from oms.sourcing import Solver
 
 DEADLOCKS = 5
 """How often a transaction that PostgreSQL chose as a deadlock's victim is run again."""

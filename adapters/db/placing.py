@@ -26,7 +26,7 @@ from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
 from oms.promises import Outlook
-from oms.sourcing import Candidate, Demand, Missing, Pick, Solver, WhatIsThere
+from oms.sourcing import Candidate, Decision, Demand, Missing, Pick, Solver
 
 RACES = 50
 """How often a plan that lost a race is made again before the transaction gives up."""
@@ -255,7 +255,7 @@ async def choose(
     return found.plan.picks, late, still_missing
 
 
-def _one_place(found: WhatIsThere, room: dict[tuple[str, str], int]) -> set[str]:
+def _one_place(found: Decision, room: dict[tuple[str, str], int]) -> set[str]:
     """Where an unsplit order may be backordered: where its stock is, else where most room is."""
     if found.plan.picks:
         return {pick.location for pick in found.plan.picks}

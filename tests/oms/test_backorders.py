@@ -20,7 +20,7 @@ from oms.backorders import (
     in_order,
     place_of,
 )
-from oms.sourcing import PlainSolver
+from oms.router import PlainSolver
 from tests.oms.orders import NOW
 
 WEB, MARKET = Buyer("web", "home", None), Buyer("market", "home", None)

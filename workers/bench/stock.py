@@ -28,7 +28,7 @@ from adapters.db.offers import Line, Offering, ask, offers
 from adapters.db.promises import Where
 from adapters.db.stock import Short, Want, take
 from oms.policy import Policy
-from oms.sourcing import PlainSolver
+from oms.router import PlainSolver
 from workers.bench.pgbench import PgBench, one_line, three_lines
 from workers.bench.shelf import (
     CHANNEL,

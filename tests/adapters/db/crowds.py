@@ -16,7 +16,8 @@ from adapters.db.stock import Short, take
 from oms.numbers import number_from
 from oms.placing import OrderRequest, content_hash
 from oms.policy import Policy
-from oms.sourcing import Demand, PlainSolver
+from oms.router import PlainSolver
+from oms.sourcing import Demand
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 TILLS = 16

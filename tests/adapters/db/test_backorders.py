@@ -21,7 +21,7 @@ from oms.numbers import number_from
 from oms.orders import Order
 from oms.placing import OrderRequest, content_hash
 from oms.policy import Policy
-from oms.sourcing import PlainSolver
+from oms.router import PlainSolver
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
