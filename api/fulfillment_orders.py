@@ -167,7 +167,7 @@ async def list_fulfillment_orders(
             tx,
             location=query.location,
             status=query.status,
-            reach=None if "*" in who.locations or who.role == "operator" else sorted(who.locations),
+            reach=who.reach,
             after=after,
             limit=query.limit + 1,
         )

@@ -145,7 +145,7 @@ async def list_incoming(
     wanted = books.IncomingFilter(
         **query.model_dump(exclude={"limit", "cursor"}),
         now=now,
-        reach=None if "*" in who.locations or who.role == "operator" else sorted(who.locations),
+        reach=who.reach,
     )
     async with db.connect() as tx:
         found = await books.list_expectations(

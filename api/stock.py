@@ -250,7 +250,7 @@ async def list_levels(
             sku=query.sku,
             location=query.location,
             channel=query.channel,
-            reach=None if "*" in who.locations or who.role == "operator" else sorted(who.locations),
+            reach=who.reach,
             after=(position[0], position[1]) if position else None,
             limit=query.limit + 1,
         )

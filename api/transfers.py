@@ -261,7 +261,7 @@ async def list_transfers(
         reference=query.reference,
         overdue=query.overdue,
         now=now,
-        reach=None if "*" in who.locations or who.role == "operator" else sorted(who.locations),
+        reach=who.reach,
     )
     async with db.connect() as tx:
         found = await books.transfer_ids(tx, wanted, after=after, limit=query.limit + 1)

@@ -20,6 +20,12 @@ class Credential:
     channels: frozenset[str]
     locations: frozenset[str]
 
+    @property
+    def reach(self) -> list[str] | None:
+        """The locations that lists are cut to, sorted; None for all."""
+        everywhere = self.role == "operator" or "*" in self.locations
+        return None if everywhere else sorted(self.locations)
+
     def reaches_channel(self, channel: str) -> bool:
         """Say whether this channel's things are this credential's."""
         return "*" in self.channels or channel in self.channels
