@@ -7,44 +7,17 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from typing_extensions import override
 
 from api.problems import Problem
 from oms.fields import Flaw
+from oms.flaws import escaped, flaws_of
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
 Model = TypeVar("Model", bound=BaseModel)
-
-# Our names for what Pydantic finds, so that an upgrade of it never renames a code.
-_CODES = {
-    "missing": "required",
-    "extra_forbidden": "unknown_field",
-    "union_tag_invalid": "unknown_kind",
-    "union_tag_not_found": "unknown_kind",
-    "literal_error": "not_allowed",
-    "string_too_short": "too_short",
-    "string_too_long": "too_long",
-    "too_short": "too_few",
-    "too_long": "too_many",
-    "greater_than_equal": "too_small",
-    "greater_than": "too_small",
-    "less_than_equal": "too_large",
-    "less_than": "too_large",
-    "int_parsing_size": "too_large",
-    "string_pattern_mismatch": "not_allowed",
-}
-_OWN = {
-    "country_unknown",
-    "currency_unknown",
-    "card_number",
-    "time_zone_unknown",
-    "repeated",
-    "reserved_name",
-    "time_invalid",
-    "not_allowed",
-    "required",
-}
 
 
 class JsonBody(Generic[Model]):
@@ -64,6 +37,21 @@ class JsonBody(Generic[Model]):
             raw = b"{}"
         request.state.json = document = parse_json(raw)
         return validated(self.model, raw, document)
+
+
+class JsonDocument(JsonBody[Model]):
+    """A dependency that reads the body as JSON of any kind; its route checks it against `Model`."""
+
+    @override
+    async def __call__(self, request: Request) -> Any:
+        """Read the body and say what it holds."""
+        raw = await read_body(request)
+        request.state.json = document = parse_json(raw)
+        try:
+            from_json(raw)
+        except ValueError:
+            raise _unholdable() from None
+        return document
 
 
 async def read_body(request: Request) -> bytes:
@@ -121,19 +109,9 @@ def validated(model: type[Model], raw: bytes, document: Any) -> Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as fault:
-        errors = fault.errors(include_url=False, include_context=False, include_input=False)
-    if any(error["type"] == "json_invalid" for error in errors):
-        raise _malformed("a text or number no program can hold")
-    raise invalid(
-        [
-            Flaw(
-                pointer=pointer_to(error["loc"], document),
-                code=_code(error["type"]),
-                detail=error["msg"],
-            )
-            for error in errors
-        ]
-    )
+        if any(error["type"] == "json_invalid" for error in fault.errors(include_input=False)):
+            raise _unholdable() from None
+        raise invalid(flaws_of(fault, document)) from None
 
 
 def invalid(errors: Sequence[Flaw]) -> Problem:
@@ -146,7 +124,7 @@ def odd_values(value: Any, pointer: str) -> Iterator[Flaw]:
     match value:
         case dict():
             for name, child in value.items():
-                here = f"{pointer}/{_escaped(name)}"
+                here = f"{pointer}/{escaped(name)}"
                 yield from odd_values(name, here)
                 yield from odd_values(child, here)
         case list():
@@ -158,33 +136,6 @@ def odd_values(value: Any, pointer: str) -> Iterator[Flaw]:
             yield Flaw(pointer=pointer, code="too_large", detail="At most 64 bits.")
         case float() if not math.isfinite(value):
             yield Flaw(pointer=pointer, code="too_large", detail="No number of 64 bits.")
-
-
-def pointer_to(loc: Sequence[int | str], document: Any) -> str:
-    """Write Pydantic's location as a JSON pointer into what was sent.
-
-    A location also names the kinds that were chosen on the way, and says `[key]` behind a name that
-    is wrong itself; these are no part of the body.
-    """
-    pointer, here = "", document
-    for i, part in enumerate(loc):
-        inside = isinstance(here, dict) and part in here
-        if inside or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]
-        elif i < len(loc) - 1 or part == "[key]":
-            continue
-        pointer += f"/{_escaped(str(part))}"
-    return pointer
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _code(kind: str) -> str:
-    if kind in _OWN:
-        return kind
-    return _CODES.get(kind, "wrong_type" if kind.endswith(("_type", "_parsing")) else "invalid")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -227,6 +178,10 @@ def _where(fault: ValueError) -> str:
 
 def _malformed(why: str) -> Problem:
     return Problem("malformed_json", f"Not readable as JSON: {why}.")
+
+
+def _unholdable() -> Problem:
+    return _malformed("a text or number no program can hold")
 
 
 def _too_large() -> Problem:

@@ -44,6 +44,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "body_too_large": (413, "The body is larger than 1 MiB"),
     "validation_failed": (422, "The request is not valid"),
     "query_invalid": (422, "The query is not valid"),
+    "rate_missing": (422, "A currency has no rate"),
     "idempotency_key_reused": (422, "The key names another request"),
     "sku_unknown": (422, "No such article"),
     "location_unknown": (422, "No such location"),

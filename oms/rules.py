@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from oms.fields import Country, Currency, Id, Wire, Words
@@ -18,6 +18,8 @@ from oms.fields import Country, Currency, Id, Wire, Words
 MILLS = 1000
 """Costs are counted in thousandths of the minor unit."""
 
+FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+RATE_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
 MOST_RULES = 200
 MOST_TIERS = 20
 
@@ -35,6 +37,19 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _no_number(value: object) -> object:
+    # 1.10 is not the same as "1.10" to every program that reads and writes JSON.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("wrong_type", "a number in quotes is wanted, so none is rounded")
+    return value
+
+
+def _above_zero(rate: str) -> str:
+    if not Decimal(rate):
+        raise PydanticCustomError("too_small", "more than 0 is wanted")
+    return rate
+
+
 Ids = Annotated[tuple[Id, ...], Field(max_length=5000, strict=False), AfterValidator(_some)]
 Names = Annotated[tuple[Words, ...], Field(max_length=1000, strict=False), AfterValidator(_some)]
 Countries = Annotated[
@@ -42,9 +57,14 @@ Countries = Annotated[
 ]
 Kinds = Annotated[tuple[Kind, ...], Field(max_length=6, strict=False), AfterValidator(_some)]
 Methods = Annotated[tuple[Method, ...], Field(max_length=5, strict=False), AfterValidator(_some)]
-Factor = Annotated[str, StringConstraints(pattern=r"^\d{1,9}(\.\d{1,6})?$")]
+Factor = Annotated[str, BeforeValidator(_no_number), StringConstraints(pattern=FACTOR_PATTERN)]
 """A decimal number of at most six places, 0 or more, as a text."""
-Rate = Annotated[str, StringConstraints(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+Rate = Annotated[
+    str,
+    BeforeValidator(_no_number),
+    StringConstraints(pattern=RATE_PATTERN),
+    AfterValidator(_above_zero),
+]
 Minor = Annotated[int, Field(ge=0, le=10**8)]
 Either = Annotated[int, Field(ge=-(10**8), le=10**8)]
 
@@ -227,6 +247,16 @@ class RuleSet(Wire):
             "goods": any(Decimal(objective.goods) for objective in objectives),
         }
         return frozenset(name for name, needed in needs.items() if needed)
+
+    @cached_property
+    def money(self) -> frozenset[str]:
+        """Whose amounts it looks at: `shipping`, `handling`, `goods`."""
+        return frozenset(
+            name
+            for rule in self.rules
+            for name in ("shipping", "handling", "goods")
+            if Decimal(getattr(rule.objective, name))
+        )
 
 
 DEFAULT = RuleSet(

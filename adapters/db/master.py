@@ -1,4 +1,4 @@
-"""Master data: channels, articles, locations and routing rule sets, each with a version.
+"""Master data: channels, articles, locations and shipping services, each with a version.
 
 A write is one transaction: look at the version under the row's lock, then put the new content.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Table, func, literal_column, select, text
+from sqlalchemy import RowMapping, Table, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,6 @@ from adapters.db.tables import (
     ChannelRow,
     LocationRow,
     ProductRow,
-    RuleSetRow,
     ShippingServiceRow,
 )
 
@@ -27,7 +26,6 @@ CHANNELS: Table = ChannelRow.__table__  # type: ignore[attr-defined] # SQLModel 
 PRODUCTS: Table = ProductRow.__table__  # type: ignore[attr-defined] # the same
 LOCATIONS: Table = LocationRow.__table__  # type: ignore[attr-defined] # the same
 SHIPPING_SERVICES: Table = ShippingServiceRow.__table__  # type: ignore[attr-defined] # the same
-RULE_SETS: Table = RuleSetRow.__table__  # type: ignore[attr-defined] # the same
 
 _STOCK_RULES = {
     LOCATIONS.name: ("location", ("active", "kind", "channels", "serves")),
@@ -95,75 +93,6 @@ async def list_newest(
     if after is not None:
         query = query.where(text("(created_at, id) < (:made, :id)")).params(
             made=after[0], id=after[1]
-        )
-    return list((await tx.execute(query)).mappings())
-
-
-# --- routing rule sets ----------------------------------------------------------------------
-
-
-async def put_rule_set(
-    tx: AsyncConnection, id: str, document: Mapping[str, Any], if_version: int | None, now: datetime
-) -> Put | Changed:
-    """Add a version of a rule set. The versions before it stay as they are."""
-    # The newest version's row serialises writers; where there is none, the primary key does.
-    versions = select(RULE_SETS.c.version).where(RULE_SETS.c.id == id)
-    newest = await tx.scalar(
-        versions.order_by(RULE_SETS.c.version.desc()).limit(1).with_for_update()
-    )
-    if if_version not in (None, newest):
-        return Changed()
-    row = (
-        (
-            await tx.execute(
-                insert(RULE_SETS)
-                .values(
-                    id=id,
-                    version=(newest or 0) + 1,
-                    document=document,
-                    active=False,
-                    created_at=now,
-                )
-                .on_conflict_do_nothing()
-                .returning(*RULE_SETS.c)
-            )
-        )
-        .mappings()
-        .one_or_none()
-    )
-    if row is None:
-        return Changed()
-    return Put(row, newest is None)
-
-
-async def get_rule_set(tx: AsyncConnection, id: str) -> RowMapping | None:
-    """Read the newest version of a rule set."""
-    query = select(RULE_SETS).where(RULE_SETS.c.id == id)
-    newest_first = query.order_by(RULE_SETS.c.version.desc()).limit(1)
-    return (await tx.execute(newest_first)).mappings().one_or_none()
-
-
-async def activate_rule_set(tx: AsyncConnection, id: str, version: int) -> RowMapping | None:
-    """Make one version the active one of all. None when there is no such version."""
-    # One at a time: two activations at once would both see no other active one.
-    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtext("rule_sets"))))
-    wanted = (RULE_SETS.c.id == id) & (RULE_SETS.c.version == version)
-    if await tx.scalar(select(RULE_SETS.c.version).where(wanted)) is None:
-        return None
-    await tx.execute(RULE_SETS.update().where(RULE_SETS.c.active).values(active=False))
-    activated = RULE_SETS.update().where(wanted).values(active=True).returning(*RULE_SETS.c)
-    return (await tx.execute(activated)).mappings().one()
-
-
-async def list_rule_sets(
-    tx: AsyncConnection, *, after: tuple[datetime, str, int] | None, limit: int
-) -> list[RowMapping]:
-    """All versions of all rule sets, newest first."""
-    columns = (RULE_SETS.c.created_at, RULE_SETS.c.id, RULE_SETS.c.version)
-    query = select(RULE_SETS).order_by(*(column.desc() for column in columns)).limit(limit)
-    if after is not None:
-        query = query.where(text("(created_at, id, version) < (:made, :id, :version)")).params(
-            made=after[0], id=after[1], version=after[2]
         )
     return list((await tx.execute(query)).mappings())
 

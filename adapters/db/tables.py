@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     UniqueConstraint,
@@ -191,6 +192,22 @@ class RuleSetRow(SQLModel, table=True):
     document: dict[str, Any] = Field(sa_column=_json())
     active: bool = False
     created_at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class RuleSetActivationRow(SQLModel, table=True):
+    """From `at` on this version routes; without a rule set, the default does. Only grows."""
+
+    __tablename__ = "rule_set_activations"
+    __table_args__ = (
+        ForeignKeyConstraint(["rule_set", "version"], ["rule_sets.id", "rule_sets.version"]),
+    )
+    seq: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    at: datetime = Field(sa_column=_when(nullable=False))
+    actor: str = Field(sa_column=Column(TEXT, nullable=False))
+    rule_set: str | None = Field(default=None, sa_column=Column(TEXT))
+    version: int | None = None
 
 
 class ApiKeyRow(SQLModel, table=True):

@@ -125,7 +125,10 @@ async def test_json_may_be_nested_only_so_deep(api: Api) -> None:
         return '{"a":' * depth + "{}" + "}" * depth
 
     path = "/v1/routing/rule-sets/deep"
-    assert (await api.operator.put(path, content=nested(MAX_DEPTH - 1))).status_code == 201
+    assert problem(await api.operator.put(path, content=nested(MAX_DEPTH - 1))) == (
+        422,
+        "validation_failed",
+    )
     assert problem(await api.operator.put(path, content=nested(MAX_DEPTH))) == (
         400,
         "malformed_json",

@@ -14,11 +14,31 @@ from tests.api.test_master_data import LAMP, LYON
 PART = "K3M9-QXZ4-7-F1"
 ORDER = "/v1/orders/K3M9-QXZ4-7"
 TRANSFER = "T-K3M9-QXZ4-7"
+RULE_SET: dict[str, Any] = {
+    "name": "Fuzz",
+    "currency": "EUR",
+    "rates": {"USD": "0.9"},
+    "costs": [{"from": {"kinds": ["store"]}, "parcel_minor": 1, "parcel_km_minor": "0.5"}],
+    "never": [{"why": "x", "lines": {"tags": ["x"]}, "from": {"groups": ["x"]}}],
+    "rules": [
+        {
+            "name": "one",
+            "when": {"channels": ["fuzz"], "countries": ["FR"], "value_minor": {"at_least": 1}},
+            "lines": {"skus": ["FUZZ"]},
+            "from": {"locations": ["fuzz"], "within_km": 5},
+            "prefer": [{"kinds": ["store"]}],
+            "objective": {"shipping": "1", "adjust": [{"from": {}, "unit_minor": -1}]},
+            "split": {"lines": "whole", "most_places": 2},
+            "left": "backorder",
+        }
+    ],
+}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/products/FUZZ"): LAMP,
     ("PUT", "/v1/locations/fuzz"): LYON,
     ("PUT", "/v1/channels/fuzz"): {"name": "Web", "active": True},
-    ("PUT", "/v1/routing/rule-sets/fuzz"): {"rules": [{"if": {"country": "FR"}}]},
+    ("PUT", "/v1/routing/rule-sets/fuzz"): RULE_SET,
+    ("POST", "/v1/routing/check"): RULE_SET,
     ("POST", "/v1/routing/rule-sets/fuzz/activate"): {"version": 1},
     ("PUT", "/v1/stock/FUZZ/fuzz/policy"): {"safety_stock": 1, "backorder_limit": 1},
     ("POST", "/v1/stock/adjustments"): {
@@ -75,6 +95,11 @@ PATHS = [
     "/v1/stock/incoming/",
     "/v1/stock/incoming?cursor=",
     "/v1/stock/incoming?reference=",
+    "/v1/routing/rule-sets/",
+    "/v1/routing/rule-sets?cursor=",
+    "/v1/routing/rule-sets?active=",
+    "/v1/routing/rule-sets/fuzz?version=",
+    "/v1/routing/activations?cursor=",
     "/v1/orders?reference=",
     "/v1/orders?cursor=",
     "/v1/orders?limit=",

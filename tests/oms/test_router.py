@@ -21,7 +21,7 @@ PLACES = Locations(
         ),
     ]
 )
-NEAREST = {"name": "Nearest", "objective": {"parcel_km_minor": "1"}}
+NEAREST: dict[str, Any] = {"name": "Nearest", "objective": {"parcel_km_minor": "1"}}
 ASK = Ask("web-fr", "home", "FR", "standard", "EUR", 5000, NEAR_LYON)
 
 
