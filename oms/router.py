@@ -35,6 +35,7 @@ class _State:
     stages: list[Stage] = field(default_factory=list)
     key: list[tuple[int, int]] = field(default_factory=list)
     then: dict[int, str] = field(default_factory=dict)
+    by: dict[str, int] = field(default_factory=dict)
     exact: bool = True
 
     @property
@@ -53,6 +54,7 @@ class _State:
             list(self.stages),
             list(self.key),
             dict(self.then),
+            dict(self.by),
             self.exact,
         )
 
@@ -209,7 +211,10 @@ class _Walk:
     def _solve(self, state: _State, rule: Rule, group: Group, items: tuple[Item, ...]) -> None:
         solved = self._pose(state, rule, group, items)
         units = solved.solution.units
-        state.key.append((-solved.units_of(units.sum(axis=0)), solved.solution.cost))
+        served = solved.units_of(units.sum(axis=0))
+        state.key.append((-served, solved.solution.cost))
+        if served:
+            state.by[rule.name] = state.by.get(rule.name, 0) + served
         state.exact = state.exact and solved.solution.exact
         state.stock = state.stock.copy()
         for place, number, count in solved.solution.gives():
@@ -325,7 +330,7 @@ class _Walk:
         rank = {id: n for n, id in enumerate(self._nearest_first())}
         picks = sorted(state.picks, key=lambda pick: (pick.line, rank[pick.location]))
         plan = Plan(_joined(picks), state.exact)
-        return Decision(plan, left, state.then, tuple(state.key), record)
+        return Decision(plan, left, state.then, tuple(state.key), state.by, record)
 
     def _nearest_first(self) -> Iterator[str]:
         ids = self.shelves.locations.ids

@@ -178,13 +178,14 @@ class Decision:
 
     `then`: what the rules say of a line that is left: `backorder` or `cancel`; a line without goes
     as its order wishes. `key`: what plans of the same order are compared by, the least is best.
-    `record` is None where nobody is told.
+    `by`: units that each rule served, by its name. `record` is None where nobody is told.
     """
 
     plan: Plan
     left: tuple[Missing, ...] = ()
     then: Mapping[int, str] = field(default_factory=dict)
     key: tuple[tuple[int, ...], ...] = ()
+    by: Mapping[str, int] = field(default_factory=dict)
     record: Record | None = None
 
 

@@ -75,6 +75,7 @@ def test_a_warehouse_comes_first_for_articles_in_high_demand_and_a_store_for_oth
         Pick(1, "wh-paris", 5, "LAMP"),
         Pick(2, "store-lyon", 1, "MUG"),
     )
+    assert decision.by == {"Hot": 5, "Nearest": 3}
 
 
 def test_a_place_that_sends_anyway_costs_no_second_parcel() -> None:
@@ -149,6 +150,7 @@ def test_all_of_a_rules_lines_or_none_are_served_where_it_says_so() -> None:
     assert places(decision) == [("wh-paris", 4)]
     assert decision.record is not None
     assert [stage.undone for stage in decision.record.stages] == [True, False]
+    assert decision.by == {"Nearest": 4}
     assert places(whole) == [("wh-paris", 4)]
 
 
