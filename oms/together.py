@@ -7,11 +7,15 @@ use it (docs/routing.md says what it would win).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from oms.solver import DEFAULT, Flags, Ints, Problem, Solution, solve
+
+PASSES = 10
+EXCHANGES = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +53,7 @@ class Together:
     Attributes:
         plans: One for each order, in their order.
         left: What they leave of the stock; shape (places, articles).
-        settled: No single order and no exchange of two would make it better.
+        settled: No single order and no exchange that was tried would make it better.
     """
 
     plans: tuple[Solution, ...]
@@ -84,7 +88,12 @@ def one_by_one(wishes: Sequence[Wish], stock: Ints, *, effort: int = DEFAULT) ->
 
 
 def again(
-    wishes: Sequence[Wish], before: Together, *, passes: int = 10, effort: int = DEFAULT
+    wishes: Sequence[Wish],
+    before: Together,
+    *,
+    passes: int = PASSES,
+    exchanges: int = EXCHANGES,
+    effort: int = DEFAULT,
 ) -> Together:
     """Plan orders again that have a plan already, from what they hold and what is left.
 
@@ -97,9 +106,10 @@ def again(
         wishes: The orders, none of them released; the same as `before` was made for.
         before: Their plans, and what is left beside them.
         passes: At most so many.
+        exchanges: With so many others at most may an order try to exchange in a pass; the first.
         effort: For each plan, as in `solve`.
     """
-    table = _Table(list(wishes), list(before.plans), before.left.copy(), effort)
+    table = _Table(list(wishes), list(before.plans), before.left.copy(), exchanges, effort)
     settled = False
     for _ in range(passes):
         moved = [table.improve(number) for number in range(len(wishes))]
@@ -116,7 +126,14 @@ class _Table:
     wishes: list[Wish]
     plans: list[Solution]
     left: Ints
+    exchanges: int
     effort: int
+    everything: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.everything = self.left.copy()
+        for wish, plan in zip(self.wishes, self.plans, strict=True):
+            self.everything[:, wish.articles] += plan.units
 
     def improve(self, number: int) -> bool:
         """Plan this order again, alone or in exchange with another; whether it helped."""
@@ -140,20 +157,18 @@ class _Table:
     def _holders(self, number: int) -> list[int]:
         """Orders that hold units which this one would rather have."""
         wish, mine = self.wishes[number], self.plans[number]
-        everything = self.left.copy()
-        for other, plan in zip(self.wishes, self.plans, strict=True):
-            everything[:, other.articles] += plan.units
-        ideal = solve(wish.on(everything), effort=self.effort)
+        ideal = solve(wish.on(self.everything), effort=self.effort)
         if _rank([ideal]) >= _rank([mine]):
             return []
         short = np.zeros(self.left.shape, np.bool_)
         lacks = ideal.units > self.left[:, wish.articles] + mine.units
         short[:, wish.articles] = lacks
-        return [
+        found = (
             other
             for other, plan in enumerate(self.plans)
-            if other != number and (plan.units[short[:, self.wishes[other].articles]] > 0).any()
-        ]
+            if other != number and plan.units[short[:, self.wishes[other].articles]].any()
+        )
+        return list(islice(found, self.exchanges))
 
 
 def _rank(plans: Sequence[Solution]) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 from typer.testing import CliRunner
 
 from oms.solver import solve
@@ -38,13 +37,13 @@ def test_an_order_drawn_again_is_the_same_and_can_be_served_whole() -> None:
         assert not (one.stock == some_order(lines, locations, 8).stock).all()
 
 
-def test_what_a_set_of_places_costs_is_counted_to_the_mill() -> None:
+def test_what_a_plan_costs_is_counted_to_the_mill() -> None:
     order = some_order(3, 6, 1)
     found = solve(order)
-    sends = np.zeros(6, np.bool_)
-    sends[[place for place, _, _ in found.gives()]] = True
+    theirs = plan([as_wish(order)], order.stock).units
 
-    assert cost_of(order, sends) == found.cost
+    assert theirs is not None
+    assert cost_of(order, found.units) == cost_of(order, theirs[0]) == found.cost
 
 
 def test_halves_of_places_cost_no_more_than_whole_ones() -> None:

@@ -18,7 +18,7 @@ from adapters.db.engine import connect
 from adapters.db.migrate import upgrade
 from workers.api_client import ApiClient
 from workers.bench.asleep import NotAsleep
-from workers.bench.command_routing import routing
+from workers.bench.command_routing import published, routing
 from workers.bench.orders import OrdersBench, OrdersRun
 from workers.bench.pgbench import PgBench, PgBenchFailed
 from workers.bench.stock import SIZES, StockBench, StockRun
@@ -50,6 +50,7 @@ JsonPath = Annotated[
 
 
 app.command()(routing)
+app.command()(published)
 
 
 @app.callback()

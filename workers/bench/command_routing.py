@@ -1,7 +1,8 @@
-"""`oms bench routing`: how fast and how good the plans are."""
+"""`oms bench routing` and `oms bench published`: how fast and how good the plans are."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import BaseModel
@@ -18,6 +19,9 @@ from workers.bench.routing import (
     RoutingRun,
 )
 from workers.demo.board import loading
+
+if TYPE_CHECKING:  # the extra `solvers`, which not everybody has
+    from workers.bench.published_days import Days, PublishedBench
 
 MISSING = 'HiGHS is missing, which plans the same orders: pip install "highspy>=1.11,<2"'
 
@@ -53,6 +57,29 @@ def routing(
         ).measure()
     show(found, _cases(found), file, as_json=as_json)
     raise typer.Exit(1 if any(case.differ for case in found.cases) else 0)
+
+
+def published(
+    file: JsonFile = None,
+    as_json: AsJson = False,
+    small_days: Annotated[
+        int, typer.Option(min=0, help="Days of 100 periods, with their optimum.")
+    ] = 20,
+    large_days: Annotated[
+        int, typer.Option(min=0, help="Days of 10,000 periods, with a bound.")
+    ] = 2,
+) -> None:
+    """Plan days of the setting of Jasin and Sinha, order by order, beside what is best for all.
+
+    At most one order comes in a period. Ends with code 1 if an order costs more than enumeration.
+    """
+    _highs()
+    from workers.bench.published_days import PublishedRun  # noqa: PLC0415  (the extra `solvers`)
+
+    with loading(Console(stderr=True)) as told:
+        found = PublishedRun(small_days=small_days, large_days=large_days, told=told).measure()
+    show(found, _days(found), file, as_json=as_json)
+    raise typer.Exit(any(days.equal_to_enumeration != days.orders for days in found.days))
 
 
 def show(found: BaseModel, table: Table, file: Path | None, *, as_json: bool) -> None:
@@ -112,3 +139,31 @@ def _beside(case: Case) -> list[str]:
         f"{case.times_faster:,.1f}",
         f"{case.differ}",
     ]
+
+
+def _days(found: "PublishedBench") -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for days in found.days:
+        table.add_column(f"{days.days} × {days.periods:,} periods", justify="right")
+    rows: list[tuple[str, Callable[[Days], str]]] = [
+        ("orders, units", lambda d: f"{d.orders:,}, {d.units:,}"),
+        ("units not served", lambda d: f"{d.not_served:,}"),
+        ("orders that cost what enumeration finds", lambda d: f"{d.equal_to_enumeration:,}"),
+        ("bound", lambda d: f"{d.bound_usd:,.2f} USD"),
+        ("which is", lambda d: d.bound),
+        ("one by one", lambda d: f"{d.one_by_one_usd:,.2f} USD"),
+        ("above the bound", lambda d: f"{d.above_bound:.2%}"),
+        ("each article from the nearest", lambda d: f"{d.nearest_usd:,.2f} USD"),
+    ]
+    for name, of in rows:
+        table.add_row(name, *(of(days) for days in found.days))
+    ways = {(way.release_hours, way.how): None for days in found.days for way in days.together}
+    for hours, how in ways:
+        closed = [
+            {(w.release_hours, w.how): f"{w.gap_closed:.1%}" for w in days.together}
+            for days in found.days
+        ]
+        cells = [of_days.get((hours, how), "") for of_days in closed]
+        table.add_row(f"closed by {how}, released every {hours:.0f} h", *cells)
+    return table

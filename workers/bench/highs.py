@@ -19,7 +19,8 @@ from oms.together import Wish
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_CHOSEN = 0.5
+_Gives = tuple[Ints, Ints, Ints]
+"""Places and items that may meet, and how many units at most; a row for each pair."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,13 +30,13 @@ class Found:
     Attributes:
         solved: It proved its answer within the time given.
         bound: No plan costs less, as far as floats can say.
-        sends: Which places send, an order a row; shape (orders, places). None without a plan.
+        units: What each place gives to each order; shape (places, items). None without a plan.
         seconds: Taking the model in, and solving it; not our building of it.
     """
 
     solved: bool
     bound: float
-    sends: NDArray[np.bool_] | None
+    units: list[Ints] | None
     seconds: float
 
 
@@ -58,7 +59,7 @@ def plan(
         seconds: After so long the best found so far is given.
     """
     assert not whole or times is None, "an order that comes twice is two orders"
-    model, places = _model(wishes, stock, times or [1] * len(wishes), whole=whole)
+    model, gives = _model(wishes, stock, times or [1] * len(wishes), whole=whole)
     solver = highspy.Highs()  # type: ignore[no-untyped-call]  # of theirs
     options = {"output_flag": False, "threads": 1, "time_limit": seconds, "mip_rel_gap": 0.0}
     for name, value in options.items():
@@ -69,17 +70,29 @@ def plan(
     took = time.perf_counter() - began
     solved = solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
     info = solver.getInfo()
-    sends = None
+    units = None
     if whole and info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
-        chosen = np.array(solver.getSolution().col_value[: len(wishes) * places])
-        sends = chosen.reshape(len(wishes), places) > _CHOSEN
+        values = np.rint(solver.getSolution().col_value).astype(np.int64)
+        units = _units(values[len(wishes) * len(stock) :], wishes, gives, len(stock))
     bound = info.mip_dual_bound if whole else info.objective_function_value
-    return Found(solved, bound, sends, took)
+    return Found(solved, bound, units, took)
+
+
+def _units(values: Ints, wishes: Sequence[Wish], gives: list[_Gives], places: int) -> list[Ints]:
+    """What it lets each place give; with whole places the units come out whole too."""
+    found, first = [], 0
+    for wish, (place, item, _) in zip(wishes, gives, strict=True):
+        units = np.zeros((places, len(wish.wanted)), np.int64)
+        units[place, item] = values[first : first + len(place)]
+        assert (units.sum(axis=0) == wish.wanted).all(), "every order is served whole"
+        found.append(units)
+        first += len(place)
+    return found
 
 
 def _model(
     wishes: Sequence[Wish], stock: Ints, times: Sequence[int], *, whole: bool
-) -> tuple[highspy.HighsLp, int]:
+) -> tuple[highspy.HighsLp, list[_Gives]]:
     """Columns: who sends, an order after the other; then what each gives of each item."""
     places, articles = stock.shape
     opens = len(wishes) * places
@@ -118,11 +131,10 @@ def _model(
     if whole:
         kinds = highspy.HighsVarType
         model.integrality_ = [kinds.kInteger] * opens + [kinds.kContinuous] * len(place)
-    return model, places
+    return model, gives
 
 
-def _gives(wish: Wish, stock: Ints) -> tuple[Ints, Ints, Ints]:
-    """Places and items of one order that may meet, and how many units at most."""
+def _gives(wish: Wish, stock: Ints) -> _Gives:
     most = np.minimum(stock[:, wish.articles], wish.wanted)
     place, item = np.nonzero(most)
     return place, item, most[place, item]

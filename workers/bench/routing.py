@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from oms.rules import MILLS
@@ -170,8 +169,8 @@ class RoutingRun:
             order = some_order(case.lines, case.locations, len(theirs))
             found = highs([as_wish(order)], order.stock, seconds=self.highs_seconds)
             if found.solved and proven[len(theirs)]:
-                assert found.sends is not None
-                differ += cost_of(order, found.sends[0]) != costs[len(theirs)]
+                assert found.units is not None
+                differ += cost_of(order, found.units[0]) != costs[len(theirs)]
             solved += found.solved
             theirs.append(found.seconds)
             self.told(f"HiGHS {case.lines} × {case.locations:,}", len(theirs), self.repeat)
@@ -193,20 +192,9 @@ def as_wish(order: Problem) -> Wish:
     return Wish(articles, order.wanted, order.fixed, order.unit, order.divide, order.most_places)
 
 
-def cost_of(order: Problem, sends: NDArray[np.bool_]) -> int:
-    """What it costs, exactly, if these places send and the cheapest gives all it can.
-
-    Places that are not needed then cost nothing. For items that may be divided.
-    """
-    given = np.zeros_like(order.stock)
-    for item, wanted in enumerate(order.wanted):
-        left = int(wanted)
-        for place in np.argsort(order.unit[:, item], kind="stable"):
-            if sends[place] and left:
-                given[place, item] = min(left, order.stock[place, item])
-                left -= int(given[place, item])
-        assert not left, "these places have enough"
-    return int(order.fixed[given.any(axis=1)].sum() + (given * order.unit).sum())
+def cost_of(order: Problem, units: Ints) -> int:
+    """What a plan costs, exactly: places that send, and units."""
+    return int(order.fixed[units.any(axis=1)].sum() + (units * order.unit).sum())
 
 
 def _part(seconds: Sequence[float], part: float) -> float:
