@@ -328,6 +328,13 @@ def _attention_to_work(each: FulfillmentOrder, now: datetime) -> Iterator[Due]:
             error=f"{each.location} was asked to stop and has not answered",
             actions=("retry", "done_manually", "fail"),
         )
+    if each.stranded_at is not None:
+        yield Due(
+            do=ATTEND,
+            step=f"stranded:{tag}",
+            error=f"{each.location} has picked what it should not send any more",
+            actions=("done_manually", "fail"),
+        )
     if each.ready_at is None and _passed(each.work_by, now):
         yield Due(
             do=ATTEND,

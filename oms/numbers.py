@@ -17,6 +17,7 @@ NUMBERS = _BASE**_DRAWN
 _CHARACTER = f"[{ALPHABET}]"
 _NUMBER = f"{_CHARACTER}{{4}}-{_CHARACTER}{{4}}-{_CHARACTER}"
 _NUMBER_ONLY = re.compile(_NUMBER)
+_REROUTE = "reroute"
 _PART = re.compile(f"({_NUMBER})-[FSRC][1-9][0-9]*")
 
 
@@ -84,6 +85,21 @@ def order_of(part_id: str) -> str:
 def order_workflow_id(number: str) -> str:
     """The id of the workflow that carries an order."""
     return f"order/{number}"
+
+
+def reroute_id(drawn: int) -> str:
+    """`RR-K3M9-QXZ4-7`: the number of a reroute, drawn and checked like an order's."""
+    return f"RR-{number_from(drawn)}"
+
+
+def reroute_workflow_id(id: str) -> str:
+    """The id of the workflow that carries a reroute."""
+    return f"{_REROUTE}/{id}"
+
+
+def is_of_an_order(workflow_id: str) -> bool:
+    """Whether a workflow works for one order."""
+    return workflow_id.partition("/")[0] != _REROUTE
 
 
 def order_of_workflow(workflow_id: str) -> str:

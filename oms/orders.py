@@ -151,7 +151,10 @@ class Allocation(Stored):
 
 
 class FulfillmentLine(Stored):
-    """What one location is asked for of a line, and what it picked (None: not told yet)."""
+    """What one location is asked for of a line, and what it picked (None: not told yet).
+
+    It was asked to stop `cancel_asked` units for good, and `move_asked` for others to serve.
+    """
 
     line: int
     sku: str
@@ -159,6 +162,12 @@ class FulfillmentLine(Stored):
     quantity: int
     picked: int | None
     cancel_asked: int
+    move_asked: int = 0
+
+    @property
+    def stop_asked(self) -> int:
+        """Units that the location was asked to stop, and has not answered for."""
+        return self.cancel_asked + self.move_asked
 
 
 class FulfillmentOrder(Stored):
@@ -186,6 +195,7 @@ class FulfillmentOrder(Stored):
     collect_by: datetime | None
     handed_over_at: datetime | None
     cancel_answer_by: datetime | None
+    stranded_at: datetime | None = None
     ended_at: datetime | None
     version: int
     lines: tuple[FulfillmentLine, ...]

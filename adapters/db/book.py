@@ -10,7 +10,18 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
-from adapters.db import backorders, cancelling, money, nodes, parcels, parking, placing, routing
+from adapters.db import (
+    backorders,
+    cancelling,
+    money,
+    nodes,
+    parcels,
+    parking,
+    placing,
+    reroutes,
+    rerouting,
+    routing,
+)
 from adapters.db.engine import by_statement
 from adapters.db.unit import OrderUnit, load_order, load_orders, lock_order
 from adapters.metrics import count_events
@@ -30,7 +41,7 @@ from oms.book import (
 from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.errors import OmsError
-from oms.numbers import order_of, order_of_workflow, order_workflow_id
+from oms.numbers import is_of_an_order, order_of, order_of_workflow, order_workflow_id
 from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.policy import Policy
@@ -135,7 +146,7 @@ class SqlBook(OrderBook):
 
     async def agendas(self, workflow_ids: Sequence[str], at: datetime) -> dict[str, Agenda]:
         """Tell what is due in each of these workflows, by one read of all their orders."""
-        numbers = {id: order_of_workflow(id) for id in workflow_ids}
+        numbers = {id: order_of_workflow(id) for id in workflow_ids if is_of_an_order(id)}
         async with self._reads.connect() as connection:
             found = await load_orders(connection, sorted(set(numbers.values())))
         orders = {order.number: order for order in found}
@@ -170,7 +181,7 @@ class SqlBook(OrderBook):
     @override
     async def route(self, number: str, at: datetime) -> Agenda:
         return await self._change_order(
-            number, at, lambda unit: routing.route_order(unit, self._solver)
+            number, at, lambda unit: rerouting.route_from_open_places(unit, self._solver)
         )
 
     @override
@@ -213,6 +224,18 @@ class SqlBook(OrderBook):
             log.exception("backorder_release_broke", order=release.order)
             broken.add(release.order)
             return False
+
+    # --- many at once ---
+
+    async def reroute(self, reroute: str, number: str, at: datetime, *, actor: str) -> None:
+        """Let an order leave the places that may not serve it; once for a reroute, and kept."""
+
+        async def leave(unit: OrderUnit) -> None:
+            if not await reroutes.is_done(unit, reroute):
+                left = await rerouting.leave_places(unit, self._policy, self._solver)
+                reroutes.write_done(unit, reroute, left)
+
+        await self.change(number, at, leave, actor=actor)
 
     # --- commands ---
 
@@ -396,9 +419,9 @@ class SqlBook(OrderBook):
         if each.cancellation_asked >= each.cancellation_seq or each.offered_at is None:
             return None
         asked = tuple(
-            OfferLine(line=line.line, sku=line.sku, quantity=line.cancel_asked)
+            OfferLine(line=line.line, sku=line.sku, quantity=line.stop_asked)
             for line in each.lines
-            if line.cancel_asked
+            if line.stop_asked
         )
         return CancelWork(
             key=f"{id}:cancel:{each.cancellation_seq}",

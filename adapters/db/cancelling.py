@@ -10,6 +10,7 @@ from adapters.db.routing import (
     release_allocations,
     reroute_backorders,
     reroute_fulfillment,
+    turn_down,
 )
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
@@ -33,7 +34,7 @@ async def cancel_order(
     await _cancel_loose(unit, plan, reason)
     await _cancel_allocated(unit, plan, reason)
     for id, lines in plan.ask.items():
-        await _ask(unit, unit.order.fulfillment_order(id), lines, reason, policy)
+        await ask_to_stop(unit, unit.order.fulfillment_order(id), lines, reason, policy)
     unit.nudge_order("cancelled")
     await unit.flush("cancel")
     return bool(plan.ask)
@@ -83,13 +84,27 @@ async def _cancel_allocated(unit: OrderUnit, plan: CancelPlan, reason: str) -> N
     await cancel_units(unit, counts, "allocated", reason)
 
 
-async def _ask(
-    unit: OrderUnit, each: FulfillmentOrder, lines: dict[int, int], reason: str, policy: Policy
+_ASK_FOR_GOOD = (
+    "cancel_asked = cancel_asked + :units,"
+    " move_asked = least(move_asked, quantity - cancel_asked - :units)"
+)
+_ASK_FOR_OTHERS = "move_asked = move_asked + :units"
+
+
+async def ask_to_stop(
+    unit: OrderUnit,
+    each: FulfillmentOrder,
+    lines: dict[int, int],
+    reason: str,
+    policy: Policy,
+    *,
+    for_others: bool = False,
 ) -> None:
+    """Ask a location to stop units that it works on: to cancel them, or for others to serve."""
+    asked = _ASK_FOR_OTHERS if for_others else _ASK_FOR_GOOD
     for line, units in lines.items():
         unit.run(
-            "UPDATE fulfillment_lines SET cancel_asked = cancel_asked + :units"
-            " WHERE fulfillment_order = :id AND line = :line",
+            f"UPDATE fulfillment_lines SET {asked} WHERE fulfillment_order = :id AND line = :line",
             units=units,
             id=each.id,
             line=line,
@@ -110,8 +125,8 @@ async def _ask(
 
 
 async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accepted: bool) -> None:
-    """Act on a node's answer: what it stopped is cancelled and back on the shelf."""
-    asked = {line.line: line.cancel_asked for line in each.lines if line.cancel_asked}
+    """Act on a node's answer: what it stopped is back on the shelf, cancelled or for others."""
+    asked = {line.line: line.stop_asked for line in each.lines if line.stop_asked}
     verdict = "accepted" if accepted else "rejected"
     unit.set_fulfillment(each.id, cancellation=verdict, cancel_answer_by=None)
     words = "stopped" if accepted else "could not stop; the order goes on"
@@ -125,7 +140,8 @@ async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accept
         await _stop(unit, each, asked)
     else:
         unit.run(
-            "UPDATE fulfillment_lines SET cancel_asked = 0 WHERE fulfillment_order = :id",
+            "UPDATE fulfillment_lines SET cancel_asked = 0, move_asked = 0"
+            " WHERE fulfillment_order = :id",
             id=each.id,
         )
     unit.nudge_order("cancellation answered")
@@ -134,17 +150,27 @@ async def answer_cancellation(unit: OrderUnit, each: FulfillmentOrder, *, accept
 
 
 async def _stop(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int, int]) -> None:
-    chosen: list[tuple[Allocation, int]] = []
-    for line, units in asked.items():
-        mine = allocations_of(unit.order, each.id, line)
+    gone: list[tuple[Allocation, int]] = []
+    freed: list[tuple[Allocation, int]] = []
+    for line in each.lines:
+        mine = allocations_of(unit.order, each.id, line.line)
         held = {a.id: a for a in mine}
         unpicked_first = sorted(mine, key=lambda a: (a.picked, a.id))
-        chosen += [(held[id], quantity) for id, quantity in parts_of(unpicked_first, units)]
-    await cancel_allocated(unit, chosen, f"{each.location} stopped")
+        unwanted = line.cancel_asked
+        for id, quantity in parts_of(unpicked_first, line.stop_asked):
+            off = min(unwanted, quantity)
+            unwanted -= off
+            gone += [(held[id], off)] if off else []
+            freed += [(held[id], quantity - off)] if quantity > off else []
+    if gone:
+        await cancel_allocated(unit, gone, f"{each.location} stopped")
+    if freed:
+        await turn_down(unit, freed)
     unit.run(
-        "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked,"
-        " picked = CASE WHEN picked IS NOT NULL THEN least(picked, quantity - cancel_asked) END,"
-        " cancel_asked = 0"
+        "UPDATE fulfillment_lines SET quantity = quantity - cancel_asked - move_asked,"
+        " picked = CASE WHEN picked IS NOT NULL"
+        "  THEN least(picked, quantity - cancel_asked - move_asked) END,"
+        " cancel_asked = 0, move_asked = 0"
         " WHERE fulfillment_order = :id",
         id=each.id,
     )

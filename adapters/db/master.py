@@ -97,6 +97,42 @@ async def list_newest(
     return list((await tx.execute(query)).mappings())
 
 
+# --- closed and opened ----------------------------------------------------------------------
+
+
+async def close_location(
+    tx: AsyncConnection, id: str, *, clear: bool, at: datetime
+) -> RowMapping | None:
+    """Let no new plan use a place. None where there is none; closed already, it stays so.
+
+    `clear`: what it was to serve goes elsewhere; otherwise it ends what it has.
+    """
+    await tx.execute(
+        text(
+            "UPDATE locations SET active = false, version = version + 1,"
+            " cleared_at = CASE WHEN :clear THEN coalesce(cleared_at, CAST(:at AS timestamptz))"
+            "  ELSE cleared_at END"
+            " WHERE id = :id AND (active OR (:clear AND cleared_at IS NULL))"
+        ),
+        {"id": id, "clear": clear, "at": at},
+    )
+    await tell_rules_changed(tx, location=id)
+    return await get(tx, LOCATIONS, id)
+
+
+async def open_location(tx: AsyncConnection, id: str) -> RowMapping | None:
+    """Let plans use a place again. None where there is none."""
+    await tx.execute(
+        text(
+            "UPDATE locations SET active = true, cleared_at = NULL, version = version + 1"
+            " WHERE id = :id AND NOT active"
+        ),
+        {"id": id},
+    )
+    await tell_rules_changed(tx, location=id)
+    return await get(tx, LOCATIONS, id)
+
+
 # --- what orders ask ------------------------------------------------------------------------
 
 

@@ -264,21 +264,35 @@ async def _write_picks(
     unit.set_fulfillment(each.id, picked_at=unit.at if whole else None)
     if short:
         _tell_short(unit, each, _by_line(short))
+        _settle_asked(unit, each, news)
     nothing = not any(news.values()) and not any(line.picked for line in rest)
     if whole and nothing:
         await end_fulfillment(unit, each, request=each.request)
 
 
 async def _write_lines(unit: OrderUnit, each: FulfillmentOrder, news: Mapping[int, int]) -> None:
+    """Write what was found. Missing units that were to be cancelled are no longer asked for."""
     rows = [{"line": line, "picked": units} for line, units in news.items()]
     unit.run(
         "UPDATE fulfillment_lines l SET picked = r.picked, quantity = r.picked,"
-        " cancel_asked = greatest(0, l.cancel_asked - (l.quantity - r.picked))"
+        " move_asked = least(l.move_asked, r.picked - l.cancel_asked)"
         " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(line int, picked int)"
         " WHERE l.fulfillment_order = :id AND l.line = r.line",
         id=each.id,
         rows=json.dumps(rows),
     )
+
+
+def _settle_asked(unit: OrderUnit, each: FulfillmentOrder, news: Mapping[int, int]) -> None:
+    """What was missing need not be stopped any more; perhaps nothing is left to answer for."""
+    asked = sum(_still_asked(line, news.get(line.line, line.quantity)) for line in each.lines)
+    if each.cancellation == "requested" and not asked:
+        unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
+
+
+def _still_asked(line: FulfillmentLine, found: int) -> int:
+    to_cancel = max(0, line.cancel_asked - (line.quantity - found))
+    return to_cancel + min(line.move_asked, found - to_cancel)
 
 
 def _tell_short(unit: OrderUnit, each: FulfillmentOrder, counts: dict[int, int]) -> None:
@@ -444,7 +458,9 @@ async def write_hand_over(unit: OrderUnit, each: FulfillmentOrder, how: str) -> 
         cancel_answer_by=None,
     )
     unit.run(
-        "UPDATE fulfillment_lines SET cancel_asked = 0 WHERE fulfillment_order = :id", id=each.id
+        "UPDATE fulfillment_lines SET cancel_asked = 0, move_asked = 0"
+        " WHERE fulfillment_order = :id",
+        id=each.id,
     )
     unit.run(
         "UPDATE shipments SET handed_over_at = :at, status = 'handed_over'"

@@ -129,6 +129,8 @@ async def decide_fulfillment(
             await _decide_pick(unit, each, decision, policy)
         case "cancel":
             await _decide_cancel(unit, each, decision, policy)
+        case "stranded":
+            await _decide_stranded(unit, each, decision)
         case "pickup":
             await _decide_pickup(unit, each, decision, policy)
         case "label":
@@ -199,6 +201,13 @@ async def _decide_cancel(
         )
     else:
         await answer_cancellation(unit, each, accepted=decision.action == "done_manually")
+
+
+async def _decide_stranded(unit: OrderUnit, each: FulfillmentOrder, decision: Decision) -> None:
+    """What was picked at a closed place goes on from there, or is served from elsewhere."""
+    unit.set_fulfillment(each.id, stranded_at=None)
+    if decision.action == "fail" and each.status == "in_progress":
+        await take_away(unit, each, request="accepted", reason="stranded")
 
 
 async def _decide_pickup(

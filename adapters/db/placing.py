@@ -339,6 +339,14 @@ async def release_reservation(unit: OrderUnit) -> None:
     await unit.flush("reservation_expired")
 
 
+async def place_elsewhere(unit: OrderUnit, policy: Policy, solver: Solver) -> None:
+    """Plan an order that is not confirmed anew, whole, or refuse it: its places may not serve."""
+    await _release(unit, "unplanned")
+    await unit.flush("place_elsewhere")
+    await unit.again()
+    await reserve_order(unit, policy, solver)
+
+
 async def _release(unit: OrderUnit, target: str) -> None:
     """End every open reservation and move its units to `target`."""
     order = unit.order

@@ -31,7 +31,7 @@ async def route_order(unit: OrderUnit, solver: Solver) -> None:
         return
     turned_down = [a for a in unit.order.allocations if a.turned_down]
     if turned_down:
-        await _source_again(unit, turned_down, solver)
+        await source_again(unit, turned_down, solver)
         await unit.flush("source_again")
         await unit.again()
     await _make_fulfillment_orders(unit)
@@ -92,9 +92,12 @@ async def _make_fulfillment_order(
 
 
 async def turn_down(
-    unit: OrderUnit, allocations: Iterable[tuple[Allocation, int]], reason: str
+    unit: OrderUnit, allocations: Iterable[tuple[Allocation, int]], reason: str | None = None
 ) -> None:
-    """Mark units whose location will not serve them. They stay allocated until others take over."""
+    """Mark units whose location will not serve them. They stay allocated until others take over.
+
+    `reason`: why it is not asked for these units again; None where it may be, once it is open.
+    """
     chosen = list(allocations)
     await change_rows(
         unit,
@@ -104,6 +107,14 @@ async def turn_down(
         picked=False,
         fulfillment_order=None,
     )
+    if reason is not None:
+        _remember(unit, chosen, reason)
+    for each, quantity in chosen:
+        if each.picked:
+            unit.move(each.line, "picked", "allocated", quantity)
+
+
+def _remember(unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]], reason: str) -> None:
     unit.run(
         "INSERT INTO turned_down (order_number, line, location, reason, at)"
         " SELECT :n, r.line, r.location, :reason, :at"
@@ -119,9 +130,6 @@ async def turn_down(
             ]
         ),
     )
-    for each, quantity in chosen:
-        if each.picked:
-            unit.move(each.line, "picked", "allocated", quantity)
 
 
 async def give_up(
@@ -165,7 +173,7 @@ async def _write_asked(unit: OrderUnit, each: FulfillmentOrder, asked: dict[int,
         id=each.id,
         rows=json.dumps([{"line": line, "units": units} for line, units in asked.items()]),
     )
-    if not any(asked.values()):
+    if not any(asked.values()) and not any(line.move_asked for line in each.lines):
         unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
 
 
@@ -179,6 +187,8 @@ async def take_away(unit: OrderUnit, each: FulfillmentOrder, *, request: str, re
 async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: str) -> None:
     """Cancel a fulfillment order. A node that was offered it and did not refuse it is told."""
     must_tell = each.offered_at is not None and request != "rejected"
+    if each.cancellation == "requested":  # nothing is left that it could stop
+        unit.set_fulfillment(each.id, cancellation="accepted", cancel_answer_by=None)
     unit.set_fulfillment(
         each.id,
         status="cancelled",
@@ -187,7 +197,7 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
         cancellation_seq=each.cancellation_seq + int(must_tell),
     )
     unit.run(
-        "UPDATE fulfillment_lines SET quantity = 0, cancel_asked = 0,"
+        "UPDATE fulfillment_lines SET quantity = 0, cancel_asked = 0, move_asked = 0,"
         " picked = CASE WHEN picked IS NOT NULL THEN 0 END"
         " WHERE fulfillment_order = :id",
         id=each.id,
@@ -205,7 +215,8 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
 # --- another place, a backorder, or no sale -------------------------------------------------
 
 
-async def _source_again(unit: OrderUnit, allocations: list[Allocation], solver: Solver) -> None:
+async def source_again(unit: OrderUnit, allocations: list[Allocation], solver: Solver) -> None:
+    """Let other places serve units that were turned down; else they wait, or are cancelled."""
     freed = await _move_elsewhere(unit, allocations, solver)
     gone = {each.id: units for each, units in freed}
     rest = [(a, a.quantity - gone.get(a.id, 0)) for a in allocations]

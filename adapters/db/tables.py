@@ -46,6 +46,10 @@ def _units() -> Any:
     return Column(BIGINT, nullable=False, server_default="0")
 
 
+_OPEN = text("state = 'open'")
+_UNDER_WAY = text("status IN ('running', 'paused')")
+
+
 def _order(*, primary_key: bool = False, nullable: bool = False, index: bool = False) -> Any:
     return Column(
         TEXT,
@@ -115,7 +119,8 @@ class ProductRow(SQLModel, table=True):
 class LocationRow(SQLModel, table=True):
     """A place that holds stock. `channels` is `{*}` for all; hours and cut-off are local time.
 
-    `closed_on`: days like `2026-12-31` on which it is closed besides.
+    `closed_on`: days like `2026-12-31` on which it is closed besides. `cleared_at`: since when what
+    it was to serve goes elsewhere; null while it is open, or ends what it has.
     """
 
     __tablename__ = "locations"
@@ -143,6 +148,7 @@ class LocationRow(SQLModel, table=True):
     handling_minor: int = 0
     currency: str | None = None
     active: bool = True
+    cleared_at: datetime | None = Field(default=None, sa_column=_when())
     version: int = 1
     created_at: datetime | None = Field(
         default=None,
@@ -629,7 +635,8 @@ class ReservationRow(SQLModel, table=True):
         CheckConstraint("quantity > 0", name="reservation_quantity_positive"),
         CheckConstraint("kind IN ('stock', 'backorder')", name="reservation_kind"),
         CheckConstraint("state IN ('open', 'allocated', 'released')", name="reservation_state"),
-        Index("open_reservations", "expires_at", postgresql_where=text("state = 'open'")),
+        Index("open_reservations", "expires_at", postgresql_where=_OPEN),
+        Index("open_reservations_by_place", "sku", "location", postgresql_where=_OPEN),
         Index(
             "backorders_waiting",
             "sku",
@@ -719,6 +726,7 @@ class AllocationRow(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("quantity > 0", name="allocation_quantity_positive"),
         CheckConstraint("state IN ('open', 'shipped', 'released')", name="allocation_state"),
+        Index("open_allocations_by_place", "sku", "location", postgresql_where=_OPEN),
     )
     id: int | None = Field(
         default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
@@ -732,6 +740,57 @@ class AllocationRow(SQLModel, table=True):
     picked: bool = False
     turned_down: bool = False
     state: str = "open"
+
+
+class RerouteRow(SQLModel, table=True):
+    """Orders that are to be served from elsewhere: a place was closed, or an article recalled.
+
+    `kind`: location, sku (then `location` is null for everywhere). `status`: running, paused, done,
+    cancelled. What is left to do is read from the orders. `touched_at`: when its process last
+    looked; null before it began.
+    """
+
+    __tablename__ = "reroutes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('location', 'sku')", name="reroute_kind"),
+        CheckConstraint(
+            "status IN ('running', 'paused', 'done', 'cancelled')", name="reroute_status"
+        ),
+        Index(
+            "one_reroute_at_a_time",
+            "kind",
+            text("coalesce(location, '')"),
+            text("coalesce(sku, '')"),
+            unique=True,
+            postgresql_where=_UNDER_WAY,
+        ),
+        Index("reroutes_under_way", "touched_at", postgresql_where=_UNDER_WAY),
+        Index("reroutes_by_age", "at", "id"),
+    )
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    kind: str
+    location: str | None = None
+    sku: str | None = None
+    reason: str
+    status: str = "running"
+    actor: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+    touched_at: datetime | None = Field(default=None, sa_column=_when())
+    ended_at: datetime | None = Field(default=None, sa_column=_when())
+    version: int = 1
+
+
+class RerouteOrderRow(SQLModel, table=True):
+    """What became of one order. `outcome` as in `oms.rerouting`; `tries`: of one that failed."""
+
+    __tablename__ = "reroute_orders"
+    __table_args__ = (Index("reroute_orders_by_outcome", "reroute", "outcome", "order_number"),)
+    reroute: str = Field(sa_column=Column(TEXT, ForeignKey("reroutes.id"), primary_key=True))
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    outcome: str
+    detail: str
+    tries: int = 1
+    at: datetime = Field(sa_column=_when(nullable=False))
 
 
 class TurnedDownRow(SQLModel, table=True):
@@ -893,6 +952,8 @@ class FulfillmentOrderRow(SQLModel, table=True):
     rejected, expired. `cancellation`: null, requested, accepted, rejected. Deadlines:
     `answer_by` for the node's answer, `work_by` for picking and hand-over (for pickups: ready),
     `collect_by` for the customer, `cancel_answer_by` for the node's answer to a cancellation.
+    `stranded_at`: it was to be served from elsewhere, and units were picked already; until a person
+    has seen to it.
     """
 
     __tablename__ = "fulfillment_orders"
@@ -923,6 +984,7 @@ class FulfillmentOrderRow(SQLModel, table=True):
     collect_by: datetime | None = Field(default=None, sa_column=_when())
     handed_over_at: datetime | None = Field(default=None, sa_column=_when())
     cancel_answer_by: datetime | None = Field(default=None, sa_column=_when())
+    stranded_at: datetime | None = Field(default=None, sa_column=_when())
     ended_at: datetime | None = Field(default=None, sa_column=_when())
     version: int = 1
 
@@ -931,7 +993,8 @@ class FulfillmentLineRow(SQLModel, table=True):
     """Units of one order line asked of one location.
 
     `quantity` falls when units are withdrawn, rejected or cancelled; `picked` is null until told.
-    `cancel_asked`: units the node was asked to stop and has not answered for.
+    `cancel_asked`: units the node was asked to stop and has not answered for. `move_asked`: the
+    same, but others are to serve them.
     """
 
     __tablename__ = "fulfillment_lines"
@@ -939,6 +1002,9 @@ class FulfillmentLineRow(SQLModel, table=True):
         CheckConstraint("quantity >= 0", name="fulfillment_quantity_not_negative"),
         CheckConstraint("picked IS NULL OR picked BETWEEN 0 AND quantity", name="picked_within"),
         CheckConstraint("cancel_asked BETWEEN 0 AND quantity", name="cancel_asked_within"),
+        CheckConstraint(
+            "move_asked BETWEEN 0 AND quantity - cancel_asked", name="move_asked_within"
+        ),
     )
     fulfillment_order: str = Field(
         sa_column=Column(TEXT, ForeignKey("fulfillment_orders.id"), primary_key=True)
@@ -949,6 +1015,9 @@ class FulfillmentLineRow(SQLModel, table=True):
     quantity: int
     picked: int | None = None
     cancel_asked: int = 0
+    move_asked: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
 
 
 class ShipmentRow(SQLModel, table=True):

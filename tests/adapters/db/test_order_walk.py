@@ -103,7 +103,7 @@ def check_part(order: Order, each: FulfillmentOrder) -> None:
     for line in each.lines:
         assert line.quantity == mine[line.line] + picked[line.line]
         assert (line.picked or 0) == picked[line.line]
-    asked = sum(line.cancel_asked for line in each.lines)
+    asked = sum(line.stop_asked for line in each.lines)
     assert bool(asked) == (each.cancellation == "requested"), f"{each.id} is asked for {asked}"
     assert sum(line.quantity for line in each.lines) > 0, f"{each.id} is work for nothing"
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from adapters.db import nodes, parcels
+from adapters.db import master, nodes, parcels, reroutes
 from adapters.db.book import SqlBook
 from adapters.db.placing import record_order
+from adapters.db.recalls import end_recall, recall
 from adapters.db.unit import load_orders
 from oms import agenda as due_for
 from oms.agenda import Due
@@ -131,6 +132,9 @@ class Walk:
             (0.6, self.provider_changes_its_mind),
             (0.3, self.count_stock),
             (1.2, self.let_time_pass),
+            (0.5, self.place_changes),
+            (0.4, self.article_changes),
+            (2.5, self.leave),
         ]
         weights = [weight for weight, _ in happenings]
         (happening,) = self.chance.choices([h for _, h in happenings], weights)
@@ -459,6 +463,51 @@ class Walk:
         if counted != on_hand:
             key = f"count-{len(self.trail)}"
             await self._stockroom.counts(key, sku, place, off_by=counted - on_hand)
+
+    # --- closed and recalled ----------------------------------------------------------------
+
+    async def place_changes(self, order: Order) -> None:
+        """A place closes, to be cleared or not, or opens again."""
+        serving = sorted({each.location for each in order.allocations})
+        how = self.chance.choice(("clear", "clear", "close", "open"))
+        place = self.chance.choice(serving if serving and how == "clear" else PLACES)
+        self._note(f"{how} {place}")
+        async with self._db.begin() as tx:
+            if how == "open":
+                await master.open_location(tx, place)
+            else:
+                await master.close_location(tx, place, clear=how == "clear", at=self.now)
+        if how == "clear":
+            await self.leave(order)
+
+    async def article_changes(self, _: Order) -> None:
+        """An article is recalled, at a place or everywhere, or sold again."""
+        sku, place = self.chance.choice(SKUS), self.chance.choice((*PLACES, None))
+        change = self.chance.choice((recall, end_recall, end_recall))
+        self._note(f"{change.__name__} {sku} at {place or 'all places'}")
+        async with self._db.begin() as tx:
+            await change(tx, sku, place)
+
+    async def leave(self, order: Order) -> None:
+        """An order leaves the places that may not serve it; told twice, it does so once."""
+        id = f"RR-{len(self.trail)}"
+        async with self._db.begin() as tx:
+            await reroutes.begin(
+                tx,
+                id,
+                kind="sku",
+                location=None,
+                sku=id,
+                reason="walk",
+                actor="walk",
+                at=self.now,
+            )
+        for _ in range(2):
+            await self.book.reroute(id, order.number, self.now, actor="walk")
+        async with self._db.connect() as tx:
+            (done,) = await reroutes.orders_of(tx, id, outcome=None, after=None, limit=9)
+        assert done["tries"] == 1
+        self._note(f"{order.number} leaves: {done['outcome']}, {done['detail']}")
 
     async def let_time_pass(self, order: Order) -> None:
         self.now += timedelta(minutes=self.chance.choice((1, 2, 2, 11, 11, 35, 61)))

@@ -1,0 +1,75 @@
+"""Orders that leave a place that closes, or an article that is recalled: what becomes of each."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from oms.ports import Message
+
+
+class Outcome(StrEnum):
+    """What became of one order.
+
+    `kept`: a place has picked units already, or a customer was to collect there; a person decides.
+    `asked`: a place works on it, and was asked to stop; others serve it once it has. `held`: others
+    serve it once its hold is lifted. `cancelled`, `backordered`: nothing else could serve it, and
+    the order allows no backorder, or does. `moved`: others serve it. `nothing`: it had left before.
+    `failed`: a fault of ours.
+    """
+
+    KEPT = "kept"
+    ASKED = "asked"
+    HELD = "held"
+    CANCELLED = "cancelled"
+    BACKORDERED = "backordered"
+    MOVED = "moved"
+    NOTHING = "nothing"
+    FAILED = "failed"
+
+
+class Rerouted(Message):
+    """What became of one order, in a word and in words."""
+
+    outcome: Outcome
+    detail: str
+
+
+class RerouteProgress(Message):
+    """How far a reroute is. `left`: orders that are still to be looked at; `done` by outcome."""
+
+    status: str
+    left: int = 0
+    done: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be done, ever."""
+        return self.status in ("done", "cancelled")
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.done.items()))
+        return f"{sum(self.done.values())} orders done ({counts or 'none'}), {self.left} left"
+
+
+_WORDS = {
+    Outcome.KEPT: "{} units are picked, and stay until a person decides",
+    Outcome.ASKED: "{} units are worked on; the place was asked to stop",
+    Outcome.HELD: "{} units go elsewhere once the hold is lifted",
+    Outcome.CANCELLED: "{} units are cancelled: nothing else can serve them",
+    Outcome.BACKORDERED: "{} units wait in the queue",
+    Outcome.MOVED: "{} units are served from elsewhere",
+}
+
+
+def summed_up(units: dict[Outcome, int]) -> Rerouted:
+    """Name an order by the worst that became of any of its units; all of it stands in words.
+
+    `units`: by outcome, in any order.
+    """
+    came_to = [outcome for outcome in _WORDS if units.get(outcome)]
+    if not came_to:
+        return Rerouted(outcome=Outcome.NOTHING, detail="nothing of it was there any more")
+    words = "; ".join(_WORDS[outcome].format(units[outcome]) for outcome in came_to)
+    return Rerouted(outcome=came_to[0], detail=words)
