@@ -33,7 +33,6 @@ from oms.fields import (
     Wire,
 )
 from oms.places import Point, locate, postal_code_possible
-from oms.router import PlainSolver
 
 router = APIRouter(prefix="/v1/availability", tags=["Availability"])
 
@@ -327,7 +326,7 @@ def _where(
 
 def _offering(channel: str, where: Where | None, settings: ApiSettings) -> Offering:
     policy = settings.policy
-    return Offering(channel, where, _now() + policy.offer, policy, PlainSolver())
+    return Offering(channel, where, _now() + policy.offer, policy)
 
 
 def _option(option: Option) -> OptionView:

@@ -14,9 +14,9 @@ from api.body import JsonBody, invalid
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, decode_cursor, page
 from api.problems import not_found
+from api.wiring import SettingsOfApi
 from oms.backorders import BackorderPolicy, Decision, Kind, Verdict, why
 from oms.fields import Flaw, Moment, Wire, Words
-from oms.router import PlainSolver
 
 router = APIRouter(prefix="/v1/stock", tags=["Backorders"])
 
@@ -159,6 +159,7 @@ async def get_backorders(
     who: Operator,
     sku: PathId,
     db: Database,
+    settings: SettingsOfApi,
     query: Annotated[ListQuery, Depends(QueryOf(ListQuery))],
 ) -> Response:
     """Read who waits for an article, in turn, and who got it before; `limit` is of the releases."""
@@ -168,7 +169,7 @@ async def get_backorders(
         product = await master.get(tx, master.PRODUCTS, sku)
         if product is None:
             raise not_found()
-        decision = await backorders.read_decision(tx, [sku], now, PlainSolver())
+        decision = await backorders.read_decision(tx, [sku], now, settings.policy)
         found = await releases_of(
             tx, sku, before=position[0] if position else None, limit=query.limit + 1
         )

@@ -9,16 +9,21 @@ that whoever stands behind never gets what somebody before could have had at tha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from oms.agenda import IN_DOUBT
+from oms.locations import Ints
 from oms.ports import Message
-from oms.sourcing import Candidate, Demand, Pick, Solver, distance_km
+from oms.reasons import Record
+from oms.router import Router
+from oms.sourcing import Article, Ask, Demand, Pick, Shelves
 
 Kind = Literal["oldest_first", "priority", "ship_complete"]
 
@@ -67,6 +72,8 @@ class WaitingLine:
     sku: str
     quantity: int
     not_from: frozenset[str] = frozenset()
+    kit: str | None = None
+    price_minor: int = 0
 
 
 class Buyer(NamedTuple):
@@ -82,7 +89,8 @@ class Waiting:
     """An order in the queue.
 
     `blocked`: why it may not go on, in words; None if it may. `only`: the places that an order
-    which must not be split is bound to, because they serve the rest of it.
+    which must not be split is bound to, because they serve the rest of it. `value_minor`: of its
+    goods, in `currency`; `country` and `point`: where they go.
     """
 
     order: str
@@ -94,6 +102,23 @@ class Waiting:
     point: tuple[float, float] | None = None
     allow_split: bool = True
     only: frozenset[str] | None = None
+    country: str | None = None
+    currency: str | None = None
+    value_minor: int | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The order as rules look at it."""
+        return Ask(
+            channel=self.buyer.channel,
+            method=self.buyer.method,
+            country=self.country,
+            segment=self.segment,
+            currency=self.currency,
+            value_minor=self.value_minor,
+            point=self.point,
+            allow_split=self.allow_split,
+        )
 
     @property
     def skus(self) -> frozenset[str]:
@@ -101,17 +126,28 @@ class Waiting:
         return frozenset(line.sku for line in self.lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A place that may serve a buyer, and what lies there for the queue.
+class Serves(NamedTuple):
+    """Who serves a buyer. Rows: locations. `shut`, `buffer`: see `oms.sourcing.Shelves`."""
 
-    `buffer`: units of each article that the buyer's channel leaves there.
+    shut: NDArray[np.str_]
+    buffer: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lying:
+    """What lies where for the queue, at one moment. Rows: the router's locations.
+
+    `units`: of each of `skus`, before any channel's buffer; shape (places, skus). `load`, `goods`:
+    see `oms.sourcing.Shelves`. `fitted` adds what depends on where an order goes.
     """
 
-    location: str
-    units: Mapping[str, int]
-    point: tuple[float, float] | None = None
-    buffer: int = 0
+    skus: tuple[str, ...]
+    units: Ints
+    serves: Mapping[Buyer, Serves]
+    articles: Mapping[str, Article] = field(default_factory=dict)
+    load: Ints | None = None
+    goods: Ints | None = None
+    fitted: Callable[[Ask, Shelves], Shelves] = lambda _, shelves: shelves
 
 
 class Other(NamedTuple):
@@ -134,13 +170,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An order that is served now: what it gets from where, and why."""
+    """An order that is served now: what it gets from where, and why.
+
+    `buffers`: units that its channel leaves at each place. `record`: why from there.
+    """
 
     order: str
     since: datetime
     picks: tuple[Pick, ...]
     reason: str
     buffers: Mapping[str, int] = field(default_factory=dict)
+    record: Record | None = None
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
 
@@ -235,9 +275,9 @@ def why(policy: BackorderPolicy, each: Waiting) -> str:
 def decide(
     policy: BackorderPolicy,
     queue: Iterable[Waiting],
-    shelves: Mapping[Buyer, Sequence[Shelf]],
+    lying: Lying,
     now: datetime,
-    solver: Solver,
+    router: Router,
     *,
     most: int | None = None,
 ) -> Decision:
@@ -246,23 +286,22 @@ def decide(
     Args:
         policy: The rule.
         queue: Every order that waits for any of the articles, each once.
-        shelves: For each buyer of the queue, the places that may serve it. What lies at a place
-            is the same for all, less the buffer of each.
+        lying: What there is, and which places serve each buyer of the queue.
         now: Tells who has waited too long.
-        solver: Chooses the places.
+        router: Chooses the places.
         most: Decide no further than so many releases.
 
     Returns:
         The queue in order, each with what it gets or why it waits. No unit is given twice.
     """
-    stock = _Stock(shelves)
+    stock = _Stock(lying, router)
     ordered = in_order(policy, queue)
     verdicts: dict[str, Verdict] = {}
     released = 0
     for each in ordered:
         if released == most:
             break
-        verdicts[each.order] = verdict = _decide_one(policy, each, stock, now, solver)
+        verdicts[each.order] = verdict = _decide_one(policy, each, stock, now)
         released += verdict.release is not None
     return Decision(policy, _with_standings(policy, ordered, verdicts))
 
@@ -270,20 +309,20 @@ def decide(
 class _Stock:
     """What is left while the queue is served."""
 
-    def __init__(self, shelves: Mapping[Buyer, Sequence[Shelf]]) -> None:
-        self._shelves = shelves
-        self._left: dict[tuple[str, str], int] = {}
-        for places in shelves.values():
-            for shelf in places:
-                at = {(sku, shelf.location): units for sku, units in shelf.units.items()}
-                self._left |= at
-        self._free: Counter[str] = Counter()
-        for (sku, _), units in self._left.items():
-            self._free[sku] += units
+    def __init__(self, lying: Lying, router: Router) -> None:
+        self._lying, self.router = lying, router
+        self._column = {sku: number for number, sku in enumerate(lying.skus)}
+        self._left = lying.units.copy()
+        self._load = None if lying.load is None else lying.load.copy()
+        anybody = np.zeros(len(router.locations), dtype=np.bool_)
+        for serves in lying.serves.values():
+            anybody |= serves.shut == ""
+        here = self._left * anybody[:, None]
+        self._free = Counter(dict(zip(lying.skus, here.sum(axis=0).tolist(), strict=True)))
 
     def has_some(self, each: Waiting) -> bool:
         """Whether anything lies anywhere that an order waits for."""
-        return any(self._free[sku] for sku in each.skus)
+        return any(self._free[sku] > 0 for sku in each.skus)
 
     def may_have_all(self, each: Waiting) -> bool:
         """Whether as much lies anywhere as an order waits for."""
@@ -292,32 +331,63 @@ class _Stock:
             wanted[line.sku] += line.quantity
         return all(units <= self._free[sku] for sku, units in wanted.items())
 
-    def around(self, each: Waiting) -> list[Candidate]:
-        """The places that may serve an order, with what is left there for it."""
-        found = []
-        for shelf in self._shelves.get(each.buyer, ()):
-            if each.only is not None and shelf.location not in each.only:
-                continue
-            left = {
-                sku: self._left[(sku, shelf.location)] - shelf.buffer
-                for sku in each.skus & shelf.units.keys()
-            }
-            units = {sku: count for sku, count in left.items() if count > 0}
-            if units:
-                away = _distance(each, shelf)
-                found.append(Candidate(shelf.location, away, units, shelf.buffer))
-        return found
+    def around(self, each: Waiting) -> Shelves | None:
+        """The places that may serve an order, with what is left there for it; None if none has."""
+        serves = self._lying.serves.get(each.buyer)
+        if serves is None:
+            return None
+        skus = tuple(sku for sku in sorted(each.skus) if sku in self._column)
+        columns = [self._column[sku] for sku in skus]
+        available = np.maximum(0, self._left[:, columns] - serves.buffer[:, None])
+        shut = serves.shut if each.only is None else self._bound(serves.shut, each.only)
+        if not available[shut == ""].any():
+            return None
+        goods = self._lying.goods
+        shelves = Shelves(
+            self.router.locations,
+            skus,
+            available,
+            shut,
+            serves.buffer,
+            load=self._load,
+            goods=None if goods is None else goods[:, columns],
+        )
+        return self._lying.fitted(each.ask, shelves)
 
-    def give(self, picks: Iterable[Pick]) -> None:
+    def _bound(self, shut: NDArray[np.str_], only: frozenset[str]) -> NDArray[np.str_]:
+        others = np.array([id not in only for id in self.router.locations.ids], dtype=np.bool_)
+        return np.where(others & (shut == ""), "asked_for_another", shut)
+
+    def demands(self, each: Waiting) -> list[Demand]:
+        """What an order waits for."""
+        nothing = Article(frozenset(), 0)
+        known = self._lying.articles
+        return [
+            Demand(
+                line.line,
+                line.sku,
+                line.quantity,
+                line.not_from,
+                tags=known.get(line.sku, nothing).tags,
+                kit=line.kit,
+                weight_g=known.get(line.sku, nothing).weight_g,
+                price_minor=line.price_minor,
+            )
+            for line in sorted(each.lines, key=lambda line: line.line)
+        ]
+
+    def give(self, picks: Sequence[Pick]) -> None:
         """Take off what an order got."""
         for pick in picks:
-            self._left[(pick.sku, pick.location)] -= pick.quantity
+            row = self.router.locations.row_of[pick.location]
+            self._left[row, self._column[pick.sku]] -= pick.quantity
             self._free[pick.sku] -= pick.quantity
+        if self._load is not None:
+            for place in {pick.location for pick in picks}:
+                self._load[self.router.locations.row_of[place]] += 1
 
 
-def _decide_one(
-    policy: BackorderPolicy, each: Waiting, stock: _Stock, now: datetime, solver: Solver
-) -> Verdict:
+def _decide_one(policy: BackorderPolicy, each: Waiting, stock: _Stock, now: datetime) -> Verdict:
     patient = (
         policy.policy == "ship_complete" and each.since + timedelta(days=policy.patience_days) > now
     )
@@ -328,23 +398,22 @@ def _decide_one(
     if patient and not stock.may_have_all(each):
         return Verdict(each, None, _INCOMPLETE)
     around = stock.around(each)
-    found = solver.plan_what_is_there(_demands(each), around, allow_split=each.allow_split)
+    if around is None:
+        return Verdict(each, None, _NOTHING)
+    demands = stock.demands(each)
+    found = stock.router.plan(each.ask, demands, around, told=False)
     picks = found.plan.picks
     if not picks:
         return Verdict(each, None, _NOTHING)
     if patient and found.left:
         return Verdict(each, None, _INCOMPLETE)
+    # Told of those that are served: most of a long queue is not.
+    record = stock.router.plan(each.ask, demands, around).record
     stock.give(picks)
     reason = _reason(policy, each, complete=not found.left)
-    buffers = {place.location: place.buffer for place in around}
-    return Verdict(each, Release(each.order, each.since, picks, reason, buffers), reason)
-
-
-def _demands(each: Waiting) -> list[Demand]:
-    return [
-        Demand(line.line, line.sku, line.quantity, line.not_from)
-        for line in sorted(each.lines, key=lambda line: line.line)
-    ]
+    rows = around.locations.row_of
+    buffers = {pick.location: int(around.buffer[rows[pick.location]]) for pick in picks}
+    return Verdict(each, Release(each.order, each.since, picks, reason, buffers, record), reason)
 
 
 def _reason(policy: BackorderPolicy, each: Waiting, *, complete: bool) -> str:
@@ -353,12 +422,6 @@ def _reason(policy: BackorderPolicy, each: Waiting, *, complete: bool) -> str:
     if policy.policy == "ship_complete":
         rule = "complete" if complete else f"in part, after {policy.patience_days} days"
     return f"{rule}: {why(policy, each)}"
-
-
-def _distance(each: Waiting, shelf: Shelf) -> float | None:
-    if each.point is None or shelf.point is None:
-        return None
-    return distance_km(*each.point, shelf.point)
 
 
 def _with_standings(

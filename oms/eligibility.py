@@ -34,7 +34,7 @@ class Asked:
         self.shelves = shelves
         self.locations = shelves.locations
         self.metres = shelves.metres_from(ask.point)
-        value = prices.mills(ask.value_minor, ask.currency)
+        value = None if ask.value_minor is None else prices.mills(ask.value_minor, ask.currency)
         self._value = None if value is None else value // MILLS
         self._fits: dict[From, Flags] = {}
 

@@ -467,6 +467,11 @@ class Order(Stored):
         return OrderStatus.PENDING if self.confirmed_at is None else OrderStatus.OPEN
 
     @property
+    def goods_minor(self) -> int:
+        """What all its units cost when it was placed, without shipping."""
+        return self.total_minor - self.shipping_minor
+
+    @property
     def value_kept_minor(self) -> int:
         """What the uncancelled units and, if any is left, shipping cost."""
         goods = sum(line.price_of(first=0, count=line.kept) for line in self.lines)

@@ -18,7 +18,7 @@ from oms.locations import Flags, Ints, Locations
 from oms.reasons import LeftLine, Record, Stage
 from oms.rules import DEFAULT, Rule, RuleSet, Split
 from oms.solver import Problem, solve
-from oms.sourcing import Ask, Candidate, Decision, Demand, Missing, Pick, Plan, Shelves
+from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan, Shelves
 from oms.telling import Solved, tell
 
 _ALONE = Split(most_places=1)
@@ -96,18 +96,6 @@ class Router:
         assert len({demand.line for demand in demands}) == len(demands), "a line comes twice"
         ordered = sorted(demands, key=lambda demand: demand.line)
         return _Walk(self, ask, ordered, shelves, told=told).decide()
-
-
-class PlainSolver:
-    """Decides by the default rule set."""
-
-    def plan_what_is_there(
-        self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> Decision:
-        """See `Router.plan`."""
-        shelves = Shelves.of(candidates)
-        ask = Ask(allow_split=allow_split)
-        return Router(shelves.locations).plan(ask, demands, shelves, told=False)
 
 
 class _Walk:
@@ -223,11 +211,11 @@ class _Walk:
             for sku, per in items[number].per.items():
                 state.stock[row, self.column[sku]] -= per * count
         for number, item in enumerate(items):
-            self._share_out(state, item, solved.rows, units[:, number])
+            self._share_out(state, item, solved.rows, units[:, number], rule.keep)
         if self.told:
             state.stages.append(tell(solved, self.asked, self.shelves))
 
-    def _share_out(self, state: _State, item: Item, rows: Ints, given: Ints) -> None:
+    def _share_out(self, state: _State, item: Item, rows: Ints, given: Ints, keep: int) -> None:
         """To the lines: the nearer place first, to the earlier lines first."""
         rest = {int(row): int(n) for row, n in zip(rows, given, strict=True) if n}
         is_kit = item.merged or len(item.per) > 1
@@ -237,7 +225,7 @@ class _Walk:
                 units = count * share if is_kit else min(count, state.open[line.line])
                 if units:
                     place = self.shelves.locations.ids[row]
-                    state.picks.append(Pick(line.line, place, units, line.sku))
+                    state.picks.append(Pick(line.line, place, units, line.sku, keep))
                     if not is_kit:
                         state.open[line.line] -= units
                         rest[row] -= units
@@ -377,7 +365,8 @@ def _joined(picks: Sequence[Pick]) -> tuple[Pick, ...]:
     for pick in picks:
         last = joined[-1] if joined else None
         if last and (last.line, last.location) == (pick.line, pick.location):
-            joined[-1] = replace(last, quantity=last.quantity + pick.quantity)
+            keep = min(last.keep, pick.keep)
+            joined[-1] = replace(last, quantity=last.quantity + pick.quantity, keep=keep)
         else:
             joined.append(pick)
     return tuple(joined)

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,8 @@ class Demand:
 class Ask:
     """An order as rules look at it. `value_minor`: of its goods, in `currency`.
 
-    `country` and `point` (degrees north and east): where the goods go.
+    It is None where nobody has said; then no rule about values fits. `country` and `point` (degrees
+    north and east): where the goods go.
     """
 
     channel: str = ""
@@ -48,9 +49,16 @@ class Ask:
     country: str | None = None
     segment: str | None = None
     currency: str | None = None
-    value_minor: int = 0
+    value_minor: int | None = 0
     point: tuple[float, float] | None = None
     allow_split: bool = True
+
+
+class Article(NamedTuple):
+    """What rules look at beside an order's line."""
+
+    tags: frozenset[str]
+    weight_g: int
 
 
 class Levels(NamedTuple):
@@ -141,12 +149,13 @@ class Shelves:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pick:
-    """Units of one line from one place."""
+    """Units of one line from one place. `keep`: so many of the article the rule leaves there."""
 
     line: int
     location: str
     quantity: int
     sku: str
+    keep: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -187,16 +196,6 @@ class Decision:
     key: tuple[tuple[int, ...], ...] = ()
     by: Mapping[str, int] = field(default_factory=dict)
     record: Record | None = None
-
-
-class Solver(Protocol):
-    """Chooses locations."""
-
-    def plan_what_is_there(
-        self, demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
-    ) -> Decision:
-        """Serve as many units as there are, for backorders and for planning again."""
-        ...
 
 
 def distance_km(latitude: float, longitude: float, to: tuple[float, float]) -> float:

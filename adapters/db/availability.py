@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.at_once import Statement, at_once
-from oms.backorders import Buyer, Shelf
-from oms.sourcing import Candidate, distance_km
 
 METHODS = ("home", "store_pickup")
 """The delivery methods that can be ordered today."""
@@ -23,17 +21,24 @@ METHODS = ("home", "store_pickup")
 # null for all of them; `:methods`, any of which a place must serve; `:only`, one location or null.
 # The limit makes each level look for its own place: the planner cannot know that most places serve,
 # and would look through all of them for each article.
-PLACES = """LATERAL (
-  SELECT l.*, coalesce(CAST((SELECT buffers FROM channels WHERE id = CAST(:channel AS text))
-    ->> l.kind AS bigint), 0) AS buffer
-  FROM locations l
-  WHERE l.id = s.location AND l.active AND l.serves && CAST(:methods AS text[])
-    AND (CAST(:channel AS text) IS NULL OR l.channels && ARRAY['*', CAST(:channel AS text)])
+_FOR_CHANNEL = """((CAST(:channel AS text) IS NULL
+      OR l.channels && ARRAY['*', CAST(:channel AS text)])
     AND coalesce(l.kind = ANY ((SELECT location_kinds FROM channels
-      WHERE id = CAST(:channel AS text))::text[]), true)
+      WHERE id = CAST(:channel AS text))::text[]), true))"""
+_BY_METHOD = "l.serves && CAST(:methods AS text[])"
+BUFFER = """coalesce(CAST((SELECT buffers FROM channels WHERE id = CAST(:channel AS text))
+    ->> l.kind AS bigint), 0)"""
+PLACES = f"""LATERAL (
+  SELECT l.*, {BUFFER} AS buffer
+  FROM locations l
+  WHERE l.id = s.location AND l.active AND {_BY_METHOD} AND {_FOR_CHANNEL}
     AND (CAST(:only AS text) IS NULL OR l.id = CAST(:only AS text))
   LIMIT 1
 ) l ON true"""
+
+SHUT = f"""CASE WHEN NOT l.active THEN 'inactive' WHEN NOT {_FOR_CHANNEL} THEN 'channel'
+  WHEN NOT ({_BY_METHOD}) THEN 'method' ELSE '' END"""
+"""Why a location `l` is none of `PLACES` (`oms.reasons.Code`), but for `:only`; empty if it is."""
 
 # What may not be sold yet, but as a preorder: read once a statement, they are few.
 ON_SALE = "s.sku NOT IN (SELECT sku FROM products WHERE available_from > now())"
@@ -44,8 +49,6 @@ LEFT = """CASE WHEN s.blocked THEN 0
   ELSE s.on_hand - s.reserved - s.allocated - s.safety_stock END"""
 AVAILABLE_HERE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - s.backordered) ELSE 0 END"
 AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - s.backordered - l.buffer) ELSE 0 END"
-_FOR_QUEUE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - l.buffer) ELSE 0 END"
-_LYING = f"CASE WHEN {ON_SALE} THEN greatest(0, {LEFT}) ELSE 0 END"
 
 # Room beyond stock: the limit, and what is coming where the place's policy counts it. What has
 # arrived stays in the count as long as nobody else may have it.
@@ -69,31 +72,19 @@ COMING = """(
 )"""
 
 
-def _places(units: str, *, buffer: str = "l.buffer", first: str = "NULL") -> TextClause:
-    """Places that serve, with the units of each SKU that they have for whoever asks.
-
-    Those for which `first` is least come first, then those with the lower id.
-    """
-    return text(
-        f"""
-        SELECT l.id, l.latitude, l.longitude, {buffer} AS buffer,
-          jsonb_object_agg(s.sku, {units}) AS available
-        FROM stock_levels s JOIN {PLACES}
-        WHERE s.sku = ANY(CAST(:skus AS text[])) AND {units} > 0
-        GROUP BY l.id, l.latitude, l.longitude, l.buffer ORDER BY min({first}) NULLS LAST, l.id
-        """
-    )
-
-
 # When goods for backorders of a level are there: a preorder's may lie there already.
 _SERVED = f"""least(CASE WHEN ({LEFT}) > s.backordered THEN timestamptz '-infinity' END, (
     SELECT min(e.expected_at) FROM {COMING} e
     WHERE e.sku = s.sku AND e.location = s.location AND e.expected_at >= now()))"""
 
-_CANDIDATES = _places(AVAILABLE)
-_CANDIDATES_FOR_QUEUE = _places(_FOR_QUEUE)
-_SHELVES = _places(_LYING)
-_PLACES_WITH_ROOM = _places(ROOM, buffer="0", first=_SERVED)
+_PLACES_WITH_ROOM = text(
+    f"""
+    SELECT l.id, jsonb_object_agg(s.sku, {ROOM}) AS available
+    FROM stock_levels s JOIN {PLACES}
+    WHERE s.sku = ANY(CAST(:skus AS text[])) AND {ROOM} > 0
+    GROUP BY l.id ORDER BY min({_SERVED}) NULLS LAST, l.id
+    """
+)
 
 # The articles come as one document: of an array the planner would know the length, and plan anew.
 _AVAILABILITY = f"""
@@ -122,40 +113,6 @@ WHERE s.sku = ANY(CAST(:skus AS text[])) GROUP BY s.sku
 )
 
 
-async def candidates(
-    tx: AsyncConnection,
-    *,
-    skus: Iterable[str],
-    channel: str,
-    method: str,
-    pickup_location: str | None = None,
-    latitude: float | None = None,
-    longitude: float | None = None,
-    for_queue: bool = False,
-) -> list[Candidate]:
-    """Places that may serve the channel by the method and have some of the SKUs available.
-
-    `for_queue`: available to backordered units, so with all that the queue waits for.
-
-    Distances are from the given coordinates, in degrees; without them, or for a place without,
-    they are None. A store pickup comes from that very store and no other.
-    """
-    question = _CANDIDATES_FOR_QUEUE if for_queue else _CANDIDATES
-    found = await tx.execute(question, _who(skus, channel, method, pickup_location))
-    return [_candidate(row, latitude, longitude) for row in found]
-
-
-async def shelves_for(tx: AsyncConnection, skus: Iterable[str], buyer: Buyer) -> list[Shelf]:
-    """The places that may serve a buyer, with all that lies there for the queue."""
-    found = await tx.execute(_SHELVES, _who(skus, *buyer))
-    return [Shelf(row.id, row.available, _point(row), row.buffer) for row in found]
-
-
-def _point(row: Any) -> tuple[float, float] | None:
-    known = row.latitude is not None and row.longitude is not None
-    return (row.latitude, row.longitude) if known else None
-
-
 async def backorder_room(
     tx: AsyncConnection,
     *,
@@ -163,15 +120,13 @@ async def backorder_room(
     channel: str,
     method: str,
     pickup_location: str | None = None,
-    latitude: float | None = None,
-    longitude: float | None = None,
-) -> list[Candidate]:
-    """Places that may still take backorders, first where goods come soonest.
+) -> dict[tuple[str, str], int]:
+    """How much places may still take backorders of, by (SKU, location), see `ROOM`.
 
-    `available`: how many, see `ROOM`.
+    First the places where goods come soonest.
     """
     found = await tx.execute(_PLACES_WITH_ROOM, _who(skus, channel, method, pickup_location))
-    return [_candidate(row, latitude, longitude) for row in found]
+    return {(sku, row.id): units for row in found for sku, units in row.available.items()}
 
 
 class Expected(NamedTuple):
@@ -259,13 +214,3 @@ def _who(
         "methods": [method],
         "only": pickup_location,
     }
-
-
-def _candidate(row: Any, latitude: float | None, longitude: float | None) -> Candidate:
-    known = None not in (latitude, longitude, row.latitude, row.longitude)
-    distance = (
-        distance_km(latitude, longitude, (row.latitude, row.longitude))
-        if known and latitude is not None and longitude is not None
-        else None
-    )
-    return Candidate(row.id, distance, row.available, row.buffer)

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters.db.availability import COMING, LEFT, ON_SALE, PLACES, shelves_for
+from adapters.db.availability import COMING, LEFT, ON_SALE, PLACES
 from adapters.db.releases import OF_A_RELEASE, record_release
 from adapters.db.routing import fill_backorders
-from adapters.db.sourcing import wants
+from adapters.db.sourcing import lying_for_queue, wants
 from adapters.db.unit import OrderUnit
 from oms.backorders import (
     BackorderPolicy,
@@ -31,7 +31,7 @@ from oms.backorders import (
     place_of,
 )
 from oms.orders import Order
-from oms.sourcing import Candidate, Solver
+from oms.policy import Policy
 
 # --- the policy -----------------------------------------------------------------------------
 
@@ -124,12 +124,14 @@ WITH asked AS (
     WHERE state = 'open' AND kind = 'backorder' AND sku = ANY(CAST(:skus AS text[]))
 ), w AS (
     SELECT order_number, min(since) AS since,
-        json_agg(json_build_array(line, sku, quantity)) AS lines
-    FROM reservations WHERE state = 'open' AND kind = 'backorder'
+        json_agg(json_build_array(line, r.sku, quantity, l.kit, l.unit_price_minor)) AS lines
+    FROM reservations r JOIN order_lines l USING (order_number, line)
+    WHERE state = 'open' AND kind = 'backorder'
         AND order_number IN (SELECT order_number FROM asked) GROUP BY 1
 )
 SELECT o.number, o.channel, o.method, o.pickup_location, o.latitude, o.longitude, o.allow_split,
-    o.customer_segment, o.confirmed_at IS NOT NULL AS confirmed, w.since, w.lines,
+    o.customer_segment, o.country, o.currency, o.total_minor - o.shipping_minor AS goods_minor,
+    o.confirmed_at IS NOT NULL AS confirmed, w.since, w.lines,
     array(SELECT reason FROM holds h WHERE h.order_number = o.number AND h.released_at IS NULL)
         AS holds,
     (SELECT coalesce(json_agg(json_build_array(line, location)), '[]') FROM turned_down t
@@ -162,9 +164,9 @@ async def read_queue(tx: AsyncConnection, skus: Iterable[str]) -> list[Waiting]:
 
 
 def _waiting(row: Any) -> Waiting:
-    units: Counter[tuple[int, str]] = Counter()
-    for line, sku, quantity in row.lines:
-        units[(line, sku)] += quantity
+    units: Counter[tuple[int, str, str | None, int]] = Counter()
+    for line, sku, quantity, kit, price in row.lines:
+        units[(line, sku, kit, price)] += quantity
     refused: dict[int, set[str]] = defaultdict(set)
     for line, location in row.turned_down:
         refused[line].add(location)
@@ -173,8 +175,8 @@ def _waiting(row: Any) -> Waiting:
         order=row.number,
         since=row.since,
         lines=tuple(
-            WaitingLine(line, sku, quantity, frozenset(refused[line]))
-            for (line, sku), quantity in sorted(units.items())
+            WaitingLine(line, sku, quantity, frozenset(refused[line]), kit, price)
+            for (line, sku, kit, price), quantity in sorted(units.items())
         ),
         buyer=Buyer(row.channel, row.method, row.pickup_location),
         segment=row.customer_segment,
@@ -182,6 +184,9 @@ def _waiting(row: Any) -> Waiting:
         point=(row.latitude, row.longitude) if known else None,
         allow_split=row.allow_split,
         only=frozenset(row.serving) if row.serving else None,
+        country=row.country,
+        currency=row.currency,
+        value_minor=row.goods_minor,
     )
 
 
@@ -189,14 +194,15 @@ async def read_decision(
     tx: AsyncConnection,
     skus: Sequence[str],
     now: datetime,
-    solver: Solver,
+    promised_by: Policy,
     *,
     most: int | None = None,
     broken: Container[str] = (),
 ) -> Decision:
     """Decide who gets what of these articles, up to `most` releases. `tx` sees one moment.
 
-    `broken`: orders that could not be served just now, which no other waits for.
+    `broken`: orders that could not be served just now, which no other waits for. `promised_by`:
+    what dates are counted by, where the routing rules ask for days.
     """
     policy = await read_policy(tx)
     queue = [
@@ -205,9 +211,9 @@ async def read_decision(
     ]
     wanted = {sku for each in queue for sku in each.skus}
     buyers = {each.buyer for each in queue}
-    shelves = {buyer: await shelves_for(tx, wanted, buyer) for buyer in sorted(buyers, key=str)}
+    router, lying = await lying_for_queue(tx, wanted, buyers, now, promised_by)
     # Apart from the event loop, which has other work than a long queue.
-    return await asyncio.to_thread(decide, policy, queue, shelves, now, solver, most=most)
+    return await asyncio.to_thread(decide, policy, queue, lying, now, router, most=most)
 
 
 _COMING = text(
@@ -277,8 +283,7 @@ async def release_units(unit: OrderUnit, release: Release, policy: BackorderPoli
     blocked = blocked_by(confirmed=order.confirmed_at is not None, holds=holds)
     if blocked is not None or not _still_waits(release, Counter(_units(waiting))):
         return False
-    around = [Candidate(place, None, {}, buffer) for place, buffer in release.buffers.items()]
-    stock = wants(release.picks, around, "allocated", for_queue=True)
+    stock = wants(release.picks, release.buffers, "allocated", for_queue=True)
     if not await fill_backorders(unit, waiting, release.picks, stock, cause=OF_A_RELEASE):
         return False
     record_release(unit, release, policy)

@@ -55,8 +55,6 @@ from oms.ports import (
     OfferLine,
     Scan,
 )
-from oms.router import PlainSolver
-from oms.sourcing import Solver
 
 DEADLOCKS = 5
 """How often a transaction that PostgreSQL chose as a deadlock's victim is run again."""
@@ -73,10 +71,9 @@ _T = TypeVar("_T")
 class SqlBook(OrderBook):
     """Every method is one transaction on one locked order."""
 
-    def __init__(self, engine: AsyncEngine, policy: Policy, solver: Solver | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, policy: Policy) -> None:
         self._engine, self._policy = engine, policy
         self._reads = by_statement(engine)
-        self._solver = solver or PlainSolver()
 
     @property
     def policy(self) -> Policy:
@@ -165,7 +162,7 @@ class SqlBook(OrderBook):
     @override
     async def reserve(self, number: str, at: datetime) -> Agenda:
         return await self._change_order(
-            number, at, lambda unit: placing.reserve_order(unit, self._policy, self._solver)
+            number, at, lambda unit: placing.reserve_order(unit, self._policy)
         )
 
     @override
@@ -181,7 +178,7 @@ class SqlBook(OrderBook):
     @override
     async def route(self, number: str, at: datetime) -> Agenda:
         return await self._change_order(
-            number, at, lambda unit: rerouting.route_from_open_places(unit, self._solver)
+            number, at, lambda unit: rerouting.route_from_open_places(unit, self._policy)
         )
 
     @override
@@ -202,7 +199,7 @@ class SqlBook(OrderBook):
             async with backorders.one_moment(self._engine) as tx:
                 skus = await backorders.stocked_skus(tx)
                 decision = await backorders.read_decision(
-                    tx, skus, at, self._solver, most=most - served, broken=broken
+                    tx, skus, at, self._policy, most=most - served, broken=broken
                 )
             for release in decision.releases:
                 if not await self._release(release, decision.policy, at, broken):
@@ -232,7 +229,7 @@ class SqlBook(OrderBook):
 
         async def leave(unit: OrderUnit) -> None:
             if not await reroutes.is_done(unit, reroute):
-                left = await rerouting.leave_places(unit, self._policy, self._solver)
+                left = await rerouting.leave_places(unit, self._policy)
                 reroutes.write_done(unit, reroute, left)
 
         await self.change(number, at, leave, actor=actor)
@@ -287,7 +284,7 @@ class SqlBook(OrderBook):
                 missing = Refusal(code="not_found", detail="The order has no such hold.")
                 return CommandAnswer(refusal=missing)
             case Reroute(fulfillment_order=fulfillment_order, location=location):
-                await cancelling.reroute_order(unit, fulfillment_order, location, self._solver)
+                await cancelling.reroute_order(unit, fulfillment_order, location, self._policy)
             case DecidePayment(key=key, decision=decision):
                 await parking.decide_payment(unit, unit.order.entry(key), decision)
             case DecideFulfillment(fulfillment_order=id, decision=decision):

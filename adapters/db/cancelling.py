@@ -17,7 +17,6 @@ from adapters.db.unit import OrderUnit
 from oms.cancelling import CancelPlan, Refusal, plan_cancel
 from oms.orders import Allocation, FulfillmentOrder
 from oms.policy import Policy
-from oms.sourcing import Solver
 
 # --- cancel ---------------------------------------------------------------------------------
 
@@ -266,7 +265,7 @@ class CannotReroute(Exception):
 
 
 async def reroute_order(
-    unit: OrderUnit, fulfillment_order: str | None, location: str | None, solver: Solver
+    unit: OrderUnit, fulfillment_order: str | None, location: str | None, policy: Policy
 ) -> None:
     """Plan backordered units, or one unaccepted fulfillment order, again.
 
@@ -274,7 +273,7 @@ async def reroute_order(
         CannotReroute: nothing may be changed; roll back.
     """
     if fulfillment_order is None:
-        await reroute_backorders(unit, solver, only=location)
+        await reroute_backorders(unit, policy, only=location)
     else:
         found = [f for f in unit.order.fulfillment_orders if f.id == fulfillment_order]
         if not found:
@@ -293,7 +292,7 @@ async def reroute_order(
                     " location accepted can be moved.",
                 )
             )
-        if not await reroute_fulfillment(unit, found[0], solver, only=location):
+        if not await reroute_fulfillment(unit, found[0], policy, only=location):
             raise CannotReroute(
                 Refusal(
                     code="insufficient_stock",

@@ -2,8 +2,8 @@
 
 Each option is planned as an order would be that is placed now, and promised by the same terms, so
 that it can be placed as it says, while nobody else takes the goods. A basket that one place can
-serve whole, as nearly all can, needs one statement: the nearest such place is what the solver
-chooses. Only for others are all places read.
+serve whole, as nearly all can, needs one statement: the nearest such place is what the default
+rules choose. For other baskets, and for all where a rule set is active, all places are read.
 """
 
 import json
@@ -27,16 +27,16 @@ from adapters.db.promises import (
     read_places,
     terms_of,
 )
-from adapters.db.sourcing import places_for
+from adapters.db.sourcing import Around, places_for
 from oms.policy import Policy
 from oms.promises import Promise, Terms, Units
-from oms.sourcing import Candidate, Demand, Pick, Solver, distance_km
+from oms.sourcing import Demand, Missing, Pick, distance_km
 
 STORES = 10
 """So many stores are offered for collection, the nearest."""
 
 _NEAREST = 4
-"""So many places are read that can serve all; the solver's own order decides among them."""
+"""So many places are read that can serve all; the order of the rules decides among them."""
 
 _METRES = """CASE WHEN CAST(:latitude AS float8) IS NOT NULL THEN
     12742e3 * asin(least(1, sqrt(power(sin(radians(l.latitude - :latitude) / 2), 2)
@@ -70,7 +70,8 @@ SELECT
     (SELECT coalesce(json_agg(json_build_object(
         'place', {PLACE}, 'at', json_build_array(l.latitude, l.longitude))), '[]')
         FROM locations l WHERE l.id IN (SELECT id FROM nearest)) AS places,
-    {SERVICES} AS services
+    {SERVICES} AS services,
+    EXISTS (SELECT FROM rule_sets r WHERE r.active) AS ruled
 """
 
 
@@ -116,8 +117,12 @@ class Ask(NamedTuple):
     longitude: float | None
     allow_split: bool
     allow_backorder: bool
+    country: str | None = None
     method: str = "home"
     pickup_location: str | None = None
+    customer_segment: str | None = None
+    currency: str | None = None
+    goods_minor: int | None = None
 
 
 class Offering(NamedTuple):
@@ -127,13 +132,19 @@ class Offering(NamedTuple):
     where: Where | None
     now: datetime
     policy: Policy
-    solver: Solver
 
-    def ask(self, *, split: bool = False, backorder: bool = False) -> Ask:
-        """Ask for a delivery at home."""
+    def ask(self, *, split: bool = False, backorder: bool = False, method: str = "home") -> Ask:
+        """Ask for a delivery, at home if nothing else is said."""
         where = self.where
         here = (None, None) if where is None else (where.latitude, where.longitude)
-        return Ask(self.channel, *here, allow_split=split, allow_backorder=backorder)
+        return Ask(
+            self.channel,
+            *here,
+            allow_split=split,
+            allow_backorder=backorder,
+            country=None if where is None else where.country,
+            method=method,
+        )
 
 
 class Answered(NamedTuple):
@@ -191,6 +202,8 @@ async def offers(
     `places`: what was answered by `ask`.
     """
     found = _whole(places, baskets, offering)
+    if found.ruled:
+        await _go_by_rules(tx, baskets, found, offering)
     hard = [basket for basket, each in zip(baskets, found.by_basket, strict=True) if not each.home]
     around = await _read_around(tx, hard, offering)
     options = []
@@ -202,6 +215,21 @@ async def offers(
             at_home = [each async for each in _from_several(tx, basket, offering, around)]
         options.append([option for option in (*at_home, *stores) if option is not None])
     return options
+
+
+async def _go_by_rules(
+    tx: AsyncConnection, baskets: Sequence[Basket], found: "_Found", offering: Offering
+) -> None:
+    """Leave only the stores that the rules let serve; who serves at home is planned."""
+    skus = {line.sku for basket in baskets for line in basket}
+    ask = offering.ask(method="store_pickup")
+    around = await places_for(tx, ask, skus, policy=offering.policy)
+    for basket, nearest in zip(baskets, found.by_basket, strict=True):
+        nearest.home.clear()
+        demands = _demands(basket)
+        nearest.stores[:] = [
+            id for id in nearest.stores if not around.only([id]).plan(demands, told=False).left
+        ]
 
 
 # --- from one place -------------------------------------------------------------------------
@@ -220,6 +248,7 @@ class _Found(NamedTuple):
     by_basket: list[_Nearest]
     places: dict[str, Any]
     services: list[Any]
+    ruled: bool
     terms: dict[tuple[str, str], Terms]
 
     def of(self, method: str, id: str, offering: Offering) -> Terms:
@@ -243,7 +272,8 @@ def _whole(places: Sequence[Any], baskets: Sequence[Basket], offering: Offering)
         (chosen.home if method == "home" else chosen.stores).append(id)
     for each in by_basket:
         each.home.sort(key=lambda id: (far[id], id))
-    return _Found(by_basket, {p["place"]["id"]: p["place"] for p in row.places}, row.services, {})
+    known = {each["place"]["id"]: each["place"] for each in row.places}
+    return _Found(by_basket, known, row.services, row.ruled, {})
 
 
 def _rows(number: int, basket: Basket) -> list[dict[str, Any]]:
@@ -263,7 +293,7 @@ def _units(basket: Basket) -> Counter[str]:
 
 
 def _metres(at: Sequence[float | None], ask: Ask) -> float:
-    """How far the solver takes a place to be."""
+    """How far the rules take a place to be."""
     north, east = at
     if ask.latitude is None or ask.longitude is None or north is None or east is None:
         return inf
@@ -328,16 +358,14 @@ class _Around(NamedTuple):
     `late`: the articles that some place may take backorders of.
     """
 
-    places: list[Candidate]
+    places: Around | None
     late: frozenset[str]
 
     def short(self, basket: Basket) -> frozenset[str]:
         """The articles of which all places together have too little."""
-        held: Counter[str] = Counter()
-        for place in self.places:
-            held.update(place.available)
+        assert self.places is not None, "it was read for this basket"
         wanted = _units(basket)
-        return frozenset(sku for sku, units in wanted.items() if units > held[sku])
+        return frozenset(sku for sku, units in wanted.items() if units > self.places.there(sku))
 
 
 async def _read_around(
@@ -345,33 +373,52 @@ async def _read_around(
 ) -> _Around:
     skus = {line.sku for basket in baskets for line in basket}
     if not skus:
-        return _Around([], frozenset())
+        return _Around(None, frozenset())
     ask = offering.ask(backorder=True)
-    places = await places_for(tx, ask, skus)
+    places = await places_for(tx, ask, skus, policy=offering.policy)
     room = await backorder_room(tx, skus=skus, channel=ask.channel, method=ask.method)
-    return _Around(places, frozenset(sku for place in room for sku in place.available))
+    return _Around(places, frozenset(sku for sku, _ in room))
 
 
 async def _from_several(
     tx: AsyncConnection, basket: Basket, offering: Offering, around: _Around
 ) -> AsyncIterator[Option | None]:
-    """What can be had from several places; if that is not all, with units that come later."""
-    demands = [Demand(line=line.line, sku=line.sku, quantity=line.quantity) for line in basket]
+    """What can be had from several places; if that is not all, with units that come later.
+
+    From one, if the rules let one serve all.
+    """
     short = around.short(basket)
-    if not short:
-        ask = offering.ask(split=True)
-        picks, _, _ = await choose(tx, ask, demands, around.places, offering.solver)
-        yield await _priced(tx, ask, picks, [], offering)
+    for split in () if short else (False, True):
+        ask = offering.ask(split=split)
+        picks, _, missing = await _chosen(tx, ask, basket, around)
+        if not missing:
+            yield await _priced(tx, ask, picks, [], offering)
+            if not split:
+                return
     if not around.late or not short <= around.late:
         return
     known: list[tuple[Served, ...]] = []
     for split in (False, True) if short else (False,):
         ask = offering.ask(split=split, backorder=True)
-        picks, late, missing = await choose(tx, ask, demands, around.places, offering.solver)
+        picks, late, missing = await _chosen(tx, ask, basket, around)
         option = None if missing else await _priced(tx, ask, picks, late, offering)
         if option is not None and option.served not in known:
             known.append(option.served)
             yield option
+
+
+async def _chosen(
+    tx: AsyncConnection, ask: Ask, basket: Basket, around: _Around
+) -> tuple[Sequence[Pick], Sequence[Pick], Sequence[Missing]]:
+    """What an order with these wishes would be given, what it would wait for, what it lacks."""
+    assert around.places is not None
+    wishes = around.places.asks(allow_split=ask.allow_split)
+    picks, late, missing, _ = await choose(tx, ask, _demands(basket), wishes, told=False)
+    return picks, late, missing
+
+
+def _demands(basket: Basket) -> list[Demand]:
+    return [Demand(line=line.line, sku=line.sku, quantity=line.quantity) for line in basket]
 
 
 async def _priced(

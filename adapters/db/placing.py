@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +18,7 @@ from adapters.db.at_once import Statement, at_once
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.promise_watch import told_of
 from adapters.db.promises import promise_order
-from adapters.db.sourcing import Wanted, places_for, room_for, wants
+from adapters.db.sourcing import Around, Wanted, demand_of, places_for, room_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
@@ -26,7 +27,7 @@ from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
 from oms.promises import Outlook
-from oms.sourcing import Candidate, Decision, Demand, Missing, Pick, Solver
+from oms.sourcing import Decision, Demand, Missing, Pick
 
 RACES = 50
 """How often a plan that lost a race is made again before the transaction gives up."""
@@ -172,7 +173,7 @@ def _placed(number: str, request: OrderRequest, at: datetime) -> Statement:
 # --- reserved -------------------------------------------------------------------------------
 
 
-async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None:
+async def reserve_order(unit: OrderUnit, policy: Policy) -> None:
     """Plan and hold stock for all units that have none; or refuse the order.
 
     A plan that loses a race is made again on what is left, so nothing that could be served is
@@ -181,18 +182,18 @@ async def reserve_order(unit: OrderUnit, policy: Policy, solver: Solver) -> None
     order = unit.order
     if order.confirmed_at is not None or not any(line.unplanned for line in order.lines):
         return
-    demands = [
-        Demand(line=line.line, sku=line.sku, quantity=line.unplanned)
-        for line in order.lines
-        if line.unplanned
-    ]
+    demands = [demand_of(line, line.unplanned) for line in order.lines if line.unplanned]
+    skus = [demand.sku for demand in demands]
     for _ in range(RACES):
-        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
-        picks, late, missing = await choose(unit.tx, order, demands, around, solver)
-        if missing:
-            await refuse_for_stock(unit, missing)
+        around = await places_for(
+            unit.tx, order, skus, at=unit.at, policy=policy, number=order.number
+        )
+        chosen = await choose(unit.tx, order, demands, around)
+        if chosen.missing:
+            await refuse_for_stock(unit, chosen.missing)
             return
-        if await _hold(unit, wants(picks, around), picks, late, policy):
+        stock = wants(chosen.picks, around.buffers)
+        if await _hold(unit, stock, chosen.picks, chosen.late, policy):
             return
     raise AssertionError("stock changed faster than it could be planned")
 
@@ -233,26 +234,37 @@ async def _hold(
     return True
 
 
+class Chosen(NamedTuple):
+    """What to hold, what to backorder, what is missing after both, and why."""
+
+    picks: tuple[Pick, ...]
+    late: Sequence[Pick]
+    missing: tuple[Missing, ...]
+    decision: Decision
+
+
 async def choose(
     tx: AsyncConnection,
     order: Wanted,
     demands: Sequence[Demand],
-    around: Sequence[Candidate],
-    solver: Solver,
-) -> tuple[tuple[Pick, ...], list[Pick], tuple[Missing, ...]]:
-    """What to hold, what to backorder, and what is missing after both.
+    around: Around,
+    *,
+    told: bool = True,
+) -> Chosen:
+    """Plan an order as it is placed, and a basket that only asks.
 
-    An order is placed by it, and a basket that only asks is answered by it.
+    What no place has is backordered where the order allows it, unless its rule says otherwise.
     """
-    found = solver.plan_what_is_there(demands, around, allow_split=order.allow_split)
+    found = around.plan(demands, told=told)
     if not found.left:
-        return found.plan.picks, [], ()
-    if not order.allow_backorder:
-        return (), [], found.left
+        return Chosen(found.plan.picks, (), (), found)
+    unsold = [each for each in found.left if found.then.get(each.line) == "cancel"]
+    if unsold or not order.allow_backorder:
+        return Chosen((), (), found.left, found)
     room = await room_for(tx, order, [missing.sku for missing in found.left])
     only = None if order.allow_split else _one_place(found, room)
     late, still_missing = _place_backorders(found.left, room, only)
-    return found.plan.picks, late, still_missing
+    return Chosen(found.plan.picks, late, still_missing, found)
 
 
 def _one_place(found: Decision, room: dict[tuple[str, str], int]) -> set[str]:
@@ -339,12 +351,12 @@ async def release_reservation(unit: OrderUnit) -> None:
     await unit.flush("reservation_expired")
 
 
-async def place_elsewhere(unit: OrderUnit, policy: Policy, solver: Solver) -> None:
+async def place_elsewhere(unit: OrderUnit, policy: Policy) -> None:
     """Plan an order that is not confirmed anew, whole, or refuse it: its places may not serve."""
     await _release(unit, "unplanned")
     await unit.flush("place_elsewhere")
     await unit.again()
-    await reserve_order(unit, policy, solver)
+    await reserve_order(unit, policy)
 
 
 async def _release(unit: OrderUnit, target: str) -> None:

@@ -16,7 +16,6 @@ from oms.cancelling import Refusal
 from oms.orders import Allocation, FulfillmentOrder
 from oms.policy import Policy
 from oms.rerouting import Outcome, Rerouted, summed_up
-from oms.sourcing import Solver
 
 CLOSED, RECALLED = "closed", "recalled"
 Why = Mapping[tuple[str, str], str]
@@ -50,7 +49,7 @@ def _collected_there(unit: OrderUnit, why: Why) -> bool:
 # --- before units are offered ---------------------------------------------------------------
 
 
-async def route_from_open_places(unit: OrderUnit, solver: Solver) -> None:
+async def route_from_open_places(unit: OrderUnit, policy: Policy) -> None:
     """Offer every unit to its place, but to none that may not serve it any more."""
     free = [a for a in unit.order.allocations if a.fulfillment_order is None and not a.turned_down]
     if free and not unit.order.open_holds:
@@ -62,13 +61,13 @@ async def route_from_open_places(unit: OrderUnit, solver: Solver) -> None:
             _tell(unit, why)
             await unit.flush("leave")
             await unit.again()
-    await route_order(unit, solver)
+    await route_order(unit, policy)
 
 
 # --- told to leave --------------------------------------------------------------------------
 
 
-async def leave_places(unit: OrderUnit, policy: Policy, solver: Solver) -> Rerouted:
+async def leave_places(unit: OrderUnit, policy: Policy) -> Rerouted:
     """Let an order leave the places that may not serve it; what became of its units.
 
     Work that was only offered is withdrawn. A place that has accepted is asked to stop, and its
@@ -81,11 +80,11 @@ async def leave_places(unit: OrderUnit, policy: Policy, solver: Solver) -> Rerou
     if is_in_doubt(order):
         return Rerouted(outcome=Outcome.HELD, detail="it rests until it was compared")
     if order.confirmed_at is None:
-        return await _placed_elsewhere(unit, why, policy, solver)
+        return await _placed_elsewhere(unit, why, policy)
     if _collected_there(unit, why):
         return await _hold_for_its_customer(unit, why)
     units = await _stop_work(unit, why, policy)
-    units |= await _move(unit, why, solver)
+    units |= await _move(unit, why, policy)
     unit.nudge_order("its places changed")
     await unit.flush("left")
     return summed_up(units)
@@ -99,11 +98,11 @@ def _tell(unit: OrderUnit, why: Why) -> None:
     unit.tell("order.rerouted", "; ".join(words), closed=closed, recalled=recalled)
 
 
-async def _placed_elsewhere(unit: OrderUnit, why: Why, policy: Policy, solver: Solver) -> Rerouted:
+async def _placed_elsewhere(unit: OrderUnit, why: Why, policy: Policy) -> Rerouted:
     """An order that is not confirmed is planned anew, whole; it may be refused for stock."""
     waited = _backordered(unit)
     _tell(unit, why)
-    await place_elsewhere(unit, policy, solver)
+    await place_elsewhere(unit, policy)
     unit.nudge_order("its places changed")
     await unit.flush("left")
     await unit.again()
@@ -203,7 +202,7 @@ async def _stop(
 # --- elsewhere ------------------------------------------------------------------------------
 
 
-async def _move(unit: OrderUnit, why: Why, solver: Solver) -> dict[Outcome, int]:
+async def _move(unit: OrderUnit, why: Why, policy: Policy) -> dict[Outcome, int]:
     """Let others serve what its place will not; what waits for stock waits on, in its turn."""
     leaving = [a for a in unit.order.allocations if a.turned_down and _among(why, a)]
     waiting = sum(r.quantity for r in unit.order.reservations if (r.sku, r.location) in why)
@@ -212,7 +211,7 @@ async def _move(unit: OrderUnit, why: Why, solver: Solver) -> dict[Outcome, int]
         return {Outcome.HELD: moving, Outcome.BACKORDERED: waiting}
     late, lost = _backordered(unit), _cancelled(unit)
     if leaving:
-        await source_again(unit, leaving, solver)
+        await source_again(unit, leaving, policy)
         await unit.flush("source_again")
         await unit.again()
     late, lost = _backordered(unit) - late, _cancelled(unit) - lost

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapters.db.allocations import (
@@ -15,23 +15,24 @@ from adapters.db.allocations import (
 from adapters.db.money import refund_units
 from adapters.db.placing import RACES
 from adapters.db.releases import OF_A_REROUTE, record_reroute
-from adapters.db.sourcing import places_for, wants
+from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from oms.numbers import fulfillment_order_id
 from oms.orders import UPFRONT_TENDERS, Allocation, FulfillmentOrder, Order, Reservation
-from oms.sourcing import Demand, Pick, Solver
+from oms.policy import Policy
+from oms.sourcing import Demand, Pick
 
 # --- routing --------------------------------------------------------------------------------
 
 
-async def route_order(unit: OrderUnit, solver: Solver) -> None:
+async def route_order(unit: OrderUnit, policy: Policy) -> None:
     """Find other places for units that were turned down, then offer every unit to its place."""
     if unit.order.open_holds:
         return
     turned_down = [a for a in unit.order.allocations if a.turned_down]
     if turned_down:
-        await source_again(unit, turned_down, solver)
+        await source_again(unit, turned_down, policy)
         await unit.flush("source_again")
         await unit.again()
     await _make_fulfillment_orders(unit)
@@ -215,43 +216,57 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
 # --- another place, a backorder, or no sale -------------------------------------------------
 
 
-async def source_again(unit: OrderUnit, allocations: list[Allocation], solver: Solver) -> None:
+async def source_again(unit: OrderUnit, allocations: list[Allocation], policy: Policy) -> None:
     """Let other places serve units that were turned down; else they wait, or are cancelled."""
-    freed = await _move_elsewhere(unit, allocations, solver)
+    freed, then = await _move_elsewhere(unit, allocations, policy)
     gone = {each.id: units for each, units in freed}
     rest = [(a, a.quantity - gone.get(a.id, 0)) for a in allocations]
-    await _leave(unit, [(each, units) for each, units in rest if units])
+    await _leave(unit, [(each, units) for each, units in rest if units], then)
 
 
 async def _move_elsewhere(
-    unit: OrderUnit, allocations: Sequence[Allocation], solver: Solver, *, only: str | None = None
-) -> list[tuple[Allocation, int]]:
-    """Take stock at other places and let go of the old, in one statement; tells what was moved."""
+    unit: OrderUnit, allocations: Sequence[Allocation], policy: Policy, *, only: str | None = None
+) -> tuple[list[tuple[Allocation, int]], Mapping[int, str]]:
+    """Take stock at other places and let go of the old, in one statement.
+
+    Tells what was moved, and what the rules say of lines that were not.
+    """
     order = unit.order
     refused = await _refused_places(unit)
-    demands = [
-        Demand(line=line, sku=sku, quantity=units, not_from=frozenset(refused[line]))
-        for (line, sku), units in sorted(_count(allocations).items())
-    ]
+    demands = _demands(order, _count(allocations), refused)
+    skus = [demand.sku for demand in demands]
     for _ in range(RACES):
-        around = await places_for(unit.tx, order, [demand.sku for demand in demands])
+        around = await places_for(
+            unit.tx, order, skus, at=unit.at, policy=policy, number=order.number
+        )
         if only is not None:
-            around = [place for place in around if place.location == only]
-        found = solver.plan_what_is_there(demands, around, allow_split=order.allow_split)
+            around = around.only([only])
+        found = around.plan(demands)
         whole = order.allow_split or (not found.left and _moves_as_a_whole(order, allocations))
         picks = found.plan.picks if whole else ()
         freed = _let_go(allocations, picks)
-        if not picks or await _take_over(unit, freed, wants(picks, around, "allocated")):
+        if not picks or await _take_over(unit, freed, wants(picks, around.buffers, "allocated")):
             await _write_moved(unit, freed, picks)
-            return freed
+            return freed, found.then
     raise AssertionError("stock changed faster than it could be planned")
 
 
-def _count(allocations: Iterable[Allocation]) -> dict[tuple[int, str], int]:
-    counts: dict[tuple[int, str], int] = defaultdict(int)
-    for each in allocations:
-        counts[(each.line, each.sku)] += each.quantity
+def _count(rows: Iterable[Allocation | Reservation]) -> dict[int, int]:
+    counts: dict[int, int] = defaultdict(int)
+    for each in rows:
+        counts[each.line] += each.quantity
     return counts
+
+
+def _demands(
+    order: Order, counts: Mapping[int, int], refused: Mapping[int, set[str]]
+) -> list[Demand]:
+    """Ask for units of an order's lines again; `refused`: by whom, line by line."""
+    return [
+        demand_of(line, counts[line.line], refused.get(line.line, ()))
+        for line in order.lines
+        if counts.get(line.line)
+    ]
 
 
 def _moves_as_a_whole(order: Order, allocations: Sequence[Allocation]) -> bool:
@@ -314,13 +329,19 @@ async def _refused_places(unit: OrderUnit) -> dict[int, set[str]]:
     return refused
 
 
-async def _leave(unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]]) -> None:
-    """Units no place can serve: backordered where the order allows it, else cancelled."""
+async def _leave(
+    unit: OrderUnit, chosen: Sequence[tuple[Allocation, int]], then: Mapping[int, str]
+) -> None:
+    """Units no place can serve: backordered where order and rule (`then`) allow it."""
     if not chosen:
         return
     await release_allocations(unit, chosen)
-    if not unit.order.allow_backorder:
-        await cancel_units(unit, _units_by_line(chosen), "allocated", "no location can serve it")
+    waits = unit.order.allow_backorder
+    unsold = [(a, units) for a, units in chosen if not waits or then.get(a.line) == "cancel"]
+    if unsold:
+        await cancel_units(unit, _units_by_line(unsold), "allocated", "no location can serve it")
+    chosen = [each for each in chosen if each not in unsold]
+    if not chosen:
         return
     rows = []
     for each, units in chosen:
@@ -363,7 +384,7 @@ async def cancel_units(unit: OrderUnit, counts: dict[int, int], bucket: str, why
 # --- planned again on an operator's word ----------------------------------------------------
 
 
-async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | None) -> int:
+async def reroute_backorders(unit: OrderUnit, policy: Policy, *, only: str | None) -> int:
     """Plan all backordered units again on today's stock, before their turn in the queue.
 
     Returns how many found a place. An order that is not confirmed yet has none to give.
@@ -375,23 +396,17 @@ async def reroute_backorders(unit: OrderUnit, solver: Solver, *, only: str | Non
         return 0
     waiting = [each for each in order.reservations if each.kind == "backorder"]
     refused = await _refused_places(unit) if only is None else {}
-    demands = [
-        Demand(
-            line=line,
-            sku=sku,
-            quantity=sum(r.quantity for r in waiting if r.line == line),
-            not_from=frozenset(refused.get(line, ())),
-        )
-        for line, sku in sorted({(r.line, r.sku) for r in waiting})
-    ]
+    demands = _demands(order, _count(waiting), refused)
     for _ in range(RACES):
         skus = [demand.sku for demand in demands]
-        around = await places_for(unit.tx, order, skus, for_queue=True)
+        around = await places_for(
+            unit.tx, order, skus, at=unit.at, policy=policy, for_queue=True, number=order.number
+        )
         wanted = _places_left(order, only)
         if wanted is not None:
-            around = [place for place in around if place.location in wanted]
-        picks = solver.plan_what_is_there(demands, around, allow_split=order.allow_split).plan.picks
-        stock = wants(picks, around, "allocated", for_queue=True)
+            around = around.only(wanted)
+        picks = around.plan(demands).plan.picks
+        stock = wants(picks, around.buffers, "allocated", for_queue=True)
         if not picks:
             return 0
         if await fill_backorders(unit, waiting, picks, stock, cause=OF_A_REROUTE):
@@ -451,10 +466,10 @@ async def fill_backorders(
 
 
 async def reroute_fulfillment(
-    unit: OrderUnit, each: FulfillmentOrder, solver: Solver, *, only: str | None
+    unit: OrderUnit, each: FulfillmentOrder, policy: Policy, *, only: str | None
 ) -> bool:
     """Serve an unaccepted fulfillment order from elsewhere, whole. False if no place can."""
     mine = [a for a in unit.order.allocations if a.fulfillment_order == each.id]
     await take_away(unit, each, request=each.request, reason="rerouted")
-    freed = await _move_elsewhere(unit, mine, solver, only=only)
+    freed, _ = await _move_elsewhere(unit, mine, policy, only=only)
     return sum(units for _, units in freed) == sum(a.quantity for a in mine)

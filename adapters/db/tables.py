@@ -7,6 +7,7 @@ before any other row of the order; stock rows are locked last, sorted by (sku, l
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, BYTEA, JSONB, TEXT
@@ -214,6 +216,20 @@ class RuleSetActivationRow(SQLModel, table=True):
     actor: str = Field(sa_column=Column(TEXT, nullable=False))
     rule_set: str | None = Field(default=None, sa_column=Column(TEXT))
     version: int | None = None
+
+
+class MasterStampRow(SQLModel, table=True):
+    """One row: another stamp after any change of channels, locations, services or rule sets.
+
+    Triggers of those tables write it (migration 0017).
+    """
+
+    __tablename__ = "master_stamp"
+    __table_args__ = (CheckConstraint("id = 1", name="one_master_stamp"),)
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    stamp: UUID = Field(
+        sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()"))
+    )
 
 
 class ApiKeyRow(SQLModel, table=True):

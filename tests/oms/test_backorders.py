@@ -1,9 +1,11 @@
 """Who gets what arrived: by the policy, no more than there is, and nobody passed over for ever."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,8 @@ from oms.backorders import (
     Buyer,
     Decision,
     Kind,
-    Shelf,
+    Lying,
+    Serves,
     Waiting,
     WaitingLine,
     blocked_by,
@@ -20,7 +23,8 @@ from oms.backorders import (
     in_order,
     place_of,
 )
-from oms.router import PlainSolver
+from oms.locations import Location, Locations
+from oms.router import Router
 from tests.oms.orders import NOW
 
 WEB, MARKET = Buyer("web", "home", None), Buyer("market", "home", None)
@@ -34,16 +38,40 @@ def waits(order: str, days: float, units: int | Mapping[str, int] = 1, **more: o
     return Waiting(order=order, since=NOW - timedelta(days=days), lines=lines, **given)  # type: ignore[arg-type]
 
 
+class Shelf(NamedTuple):
+    """What lies at a place; `buffer`: units of each article that the buyer's channel leaves."""
+
+    location: str
+    units: Mapping[str, int]
+    buffer: int = 0
+
+
 def lies(units: int | Mapping[str, int], location: str = "lyon", *, buffer: int = 0) -> Shelf:
     held = {"LAMP": units} if isinstance(units, int) else units
     return Shelf(location, held, buffer=buffer)
 
 
+def lying(serving: Mapping[Buyer, Sequence[Shelf]]) -> tuple[Router, Lying]:
+    """What the places of each buyer hold, over all of them."""
+    places = {shelf.location: shelf for shelves in serving.values() for shelf in shelves}
+    router = Router(Locations(Location(id) for id in places))
+    skus = tuple(sorted({sku for shelf in places.values() for sku in shelf.units}))
+    ids = router.locations.ids
+    units = np.array([[places[id].units.get(sku, 0) for sku in skus] for id in ids], dtype=np.int64)
+    serves = {}
+    for buyer, shelves in serving.items():
+        buffers = {shelf.location: shelf.buffer for shelf in shelves}
+        shut = np.array(["" if id in buffers else "channel" for id in ids], dtype="<U17")
+        buffer = np.array([buffers.get(id, 0) for id in ids], dtype=np.int64)
+        serves[buyer] = Serves(shut, buffer)
+    return router, Lying(skus, units.reshape(len(ids), len(skus)), serves)
+
+
 def decided(
     policy: BackorderPolicy, queue: list[Waiting], *shelves: Shelf, market: Shelf | None = None
 ) -> Decision:
-    around = {WEB: shelves, MARKET: (market,) if market else ()}
-    return decide(policy, queue, around, NOW, PlainSolver())
+    router, there = lying({WEB: shelves, MARKET: (market,) if market else ()})
+    return decide(policy, queue, there, NOW, router)
 
 
 def given_to(decision: Decision) -> dict[str, int]:
@@ -244,11 +272,11 @@ def test_deciding_only_so_far_decides_the_same(
     most: int,
 ) -> None:
     queue = a_queue(orders)
-    places = {WEB: [Shelf(f"place-{n}", units) for n, units in enumerate(shelves)]}
+    router, there = lying({WEB: [Shelf(f"place-{n}", units) for n, units in enumerate(shelves)]})
 
-    some = decide(policy, queue, places, NOW, PlainSolver(), most=most)
+    some = decide(policy, queue, there, NOW, router, most=most)
 
-    everything = decide(policy, queue, places, NOW, PlainSolver())
+    everything = decide(policy, queue, there, NOW, router)
     assert some.releases == everything.releases[:most]
 
 

@@ -28,7 +28,6 @@ from adapters.db.offers import Line, Offering, ask, offers
 from adapters.db.promises import Where
 from adapters.db.stock import Short, Want, take
 from oms.policy import Policy
-from oms.router import PlainSolver
 from workers.bench.pgbench import PgBench, one_line, three_lines
 from workers.bench.shelf import (
     CHANNEL,
@@ -271,7 +270,7 @@ async def how_and_when(tx: AsyncConnection, sku: str) -> None:
     """The whole answer of `GET /v1/availability`: also each way of delivery, with its date."""
     now = datetime.now(UTC)
     baskets = [[Line(1, sku, 1)]]
-    offering = Offering(CHANNEL, WHERE, now + POLICY.offer, POLICY, PlainSolver())
+    offering = Offering(CHANNEL, WHERE, now + POLICY.offer, POLICY)
     _, levels, places = await ask(tx, [sku], baskets, offering, now)
     read_availability(levels, [sku])
     await offers(tx, baskets, offering, places)

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
@@ -13,11 +14,11 @@ from adapters.db.engine import connect
 from adapters.db.placing import RACES, choose, record_order
 from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, take
+from oms.locations import UNKNOWN_METRES
 from oms.numbers import number_from
 from oms.placing import OrderRequest, content_hash
 from oms.policy import Policy
-from oms.router import PlainSolver
-from oms.sourcing import Demand
+from oms.sourcing import Candidate, Demand
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 TILLS = 16
@@ -36,6 +37,10 @@ class Basket:
     longitude: float | None = None
     allow_split: bool = True
     allow_backorder: bool = False
+    country: str | None = "FR"
+    customer_segment: str | None = None
+    currency: str | None = "EUR"
+    goods_minor: int | None = 1000
 
 
 async def buy(stockroom: Stockroom, key: str, basket: Basket) -> bool:
@@ -50,12 +55,12 @@ async def buy(stockroom: Stockroom, key: str, basket: Basket) -> bool:
     for _ in range(RACES):
         async with stockroom.db.begin() as tx:
             around = await places_for(tx, basket, wanted)
-            picks, _, missing = await choose(tx, basket, demands, around, PlainSolver())
+            picks, _, missing, _ = await choose(tx, basket, demands, around, told=False)
             if missing:
-                there = {sku: sum(p.available.get(sku, 0) for p in around) for sku in wanted}
+                there = {sku: around.there(sku) for sku in wanted}
                 assert any(there[sku] < units for sku, units in wanted.items()), "sold out falsely"
                 return False
-            stock = wants(picks, around)
+            stock = wants(picks, around.buffers)
             taken = await take(tx, stock, cause="reserve", key=key, at=NOW, in_attempt=True)
             if not isinstance(taken, Short):
                 return True
@@ -160,3 +165,35 @@ async def deadlocks(stockroom: Stockroom, database_url: str) -> int:
 
 
 POLICY = Policy()
+
+
+async def candidates(
+    tx: AsyncConnection,
+    *,
+    skus: Sequence[str],
+    channel: str,
+    method: str,
+    pickup_location: str | None = None,
+    latitude: float | None = None,
+    longitude: float | None = None,
+    for_queue: bool = False,
+) -> list[Candidate]:
+    """Places that may serve and have some of the articles, by their ids."""
+    asks = Basket(
+        (),
+        channel=channel,
+        method=method,
+        pickup_location=pickup_location,
+        latitude=latitude,
+        longitude=longitude,
+    )
+    around = await places_for(tx, asks, skus, for_queue=for_queue)
+    metres = around.shelves.metres_from(around.ask.point)
+    found = []
+    for row, id in enumerate(around.shelves.locations.ids):
+        units = dict(zip(around.shelves.skus, around.shelves.available[row].tolist(), strict=True))
+        there = {sku: count for sku, count in units.items() if count}
+        away = None if metres[row] == UNKNOWN_METRES else metres[row] / 1000
+        if there and around.shelves.shut[row] == "":
+            found.append(Candidate(id, away, there, int(around.shelves.buffer[row])))
+    return found

@@ -21,7 +21,6 @@ from oms.numbers import number_from
 from oms.orders import Order
 from oms.placing import OrderRequest, content_hash
 from oms.policy import Policy
-from oms.router import PlainSolver
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
@@ -102,7 +101,7 @@ class Shop:
 
     async def decision(self, *skus: str) -> Decision:
         async with backorders.one_moment(self.db) as tx:
-            return await backorders.read_decision(tx, skus or ("LAMP",), NOW, PlainSolver())
+            return await backorders.read_decision(tx, skus or ("LAMP",), NOW, Policy())
 
     async def is_sound(self) -> bool:
         async with self.db.connect() as tx:

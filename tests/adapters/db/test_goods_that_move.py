@@ -17,7 +17,7 @@ from adapters.db import incoming as expected
 from adapters.db import transfers as road
 from adapters.db.adjustments import Adjusted, Adjustment, adjust
 from adapters.db.audit import CHECKS
-from adapters.db.availability import availability, candidates
+from adapters.db.availability import availability
 from adapters.db.incoming import Incoming, expect_incoming, load_expectation
 from adapters.db.stock import Short, StockChange, Taken, Want, apply_changes, take
 from adapters.db.stock_view import levels
@@ -25,6 +25,7 @@ from adapters.db.transfers import NewTransfer, load_transfer, request_transfer
 from oms import transfers as logic
 from oms.incoming import Expectation
 from oms.transfers import Arrival, Refused, Transfer
+from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 PLACES = ("nice", "paris")

@@ -4,11 +4,12 @@ import asyncio
 
 from sqlalchemy import text
 
-from adapters.db.availability import availability, backorder_room, candidates
+from adapters.db.availability import availability, backorder_room
 from adapters.db.recalls import Recalled, end_recall, recall
 from adapters.db.stock import Short, ShortRow, StockChange, Taken, Want
 from adapters.db.stock_records import Policy, Unknown, set_policy
 from adapters.db.stock_view import levels
+from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
@@ -28,7 +29,7 @@ async def can_be_had(stockroom: Stockroom) -> tuple[int, list[str], list[str]]:
         shown = await availability(tx, sku="LAMP", channel="web", now=NOW)
         serve = await candidates(tx, skus=["LAMP"], channel="web", method="home")
         room = await backorder_room(tx, skus=["LAMP"], channel="web", method="home")
-    return shown.available, [each.location for each in serve], [each.location for each in room]
+    return shown.available, [each.location for each in serve], [location for _, location in room]
 
 
 async def test_an_article_recalled_at_one_place_is_sold_from_the_others(

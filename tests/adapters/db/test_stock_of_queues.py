@@ -4,8 +4,9 @@ import asyncio
 
 from sqlalchemy import text
 
-from adapters.db.availability import backorder_room, candidates
+from adapters.db.availability import backorder_room
 from adapters.db.stock import Short, StockChange, Taken, Want
+from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import Stockroom
 
 SERVED = StockChange(sku="LAMP", location="paris", backordered=-1)
@@ -44,7 +45,7 @@ async def free(stockroom: Stockroom, *, for_queue: bool = False) -> int:
 async def room(stockroom: Stockroom) -> int:
     async with stockroom.db.connect() as tx:
         found = await backorder_room(tx, skus=["LAMP"], channel="web", method="home")
-    return sum(place.available["LAMP"] for place in found)
+    return sum(found.values())
 
 
 async def test_new_orders_get_what_arrives_beyond_the_queue_and_no_more(

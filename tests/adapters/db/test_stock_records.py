@@ -1,7 +1,7 @@
 from datetime import timedelta
 from typing import Any
 
-from adapters.db.availability import Expected, availability, backorder_room, candidates
+from adapters.db.availability import Expected, availability, backorder_room
 from adapters.db.incoming import Incoming, expect_incoming
 from adapters.db.stock import StockChange, Want
 from adapters.db.stock_records import (
@@ -13,6 +13,7 @@ from adapters.db.stock_records import (
 )
 from adapters.db.stock_view import levels
 from oms.sourcing import Candidate
+from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
@@ -95,7 +96,7 @@ async def test_only_places_that_serve_the_channel_by_the_method_are_asked(
     assert [candidate.location for candidate in outlet] == ["outlet", "paris"]
     assert [candidate.location for candidate in pickup] == ["store"]
     assert wrong_store == []
-    assert room == [Candidate("lyon", None, {"LAMP": 3})]
+    assert room == {("LAMP", "lyon"): 3}
 
 
 async def test_distances_are_from_the_customers_door(stockroom: Stockroom) -> None:

@@ -1,5 +1,6 @@
-from adapters.db.availability import availability, backorder_room, candidates
+from adapters.db.availability import availability, backorder_room
 from adapters.db.stock import Short, ShortRow, Taken, Want
+from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import NOW, Stockroom
 
 
@@ -41,7 +42,7 @@ async def test_only_the_kinds_of_places_that_a_channel_names_count_for_it(
         room = await backorder_room(tx, skus=["LAMP"], channel="market", method="home")
 
     assert await could_have(stockroom, "market") == ({"reseller": 3, "supplier": 3}, 6)
-    assert [place.location for place in room] == ["reseller", "supplier"]
+    assert list(room) == [("LAMP", "reseller"), ("LAMP", "supplier")]
     assert await could_have(stockroom, "web") == (dict.fromkeys(sorted(kinds), 3), 15)
 
 
