@@ -8,14 +8,14 @@ use it (docs/routing.md says what it would win).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, combinations, islice
 
 import numpy as np
 
 from oms.solver import DEFAULT, Flags, Ints, Problem, Solution, solve
 
 PASSES = 10
-EXCHANGES = 10
+EXCHANGES = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,15 +98,15 @@ def again(
     """Plan orders again that have a plan already, from what they hold and what is left.
 
     In each pass each order gives back its units and is planned again. If it would do better with
-    units that another order holds, both give back, it is planned first, and the other on the rest;
-    that stands if fewer units are unserved by both, or as many at less cost. Passes end when
-    nothing moves.
+    units that others hold, it and one or two of them give back, it is planned first, and they on
+    the rest; that stands if fewer of their units are unserved, or as many at less cost. Passes end
+    when nothing moves.
 
     Args:
         wishes: The orders, none of them released; the same as `before` was made for.
         before: Their plans, and what is left beside them.
         passes: At most so many.
-        exchanges: With so many others at most may an order try to exchange in a pass; the first.
+        exchanges: So many may an order try in a pass.
         effort: For each plan, as in `solve`.
     """
     table = _Table(list(wishes), list(before.plans), before.left.copy(), exchanges, effort)
@@ -136,11 +136,12 @@ class _Table:
             self.everything[:, wish.articles] += plan.units
 
     def improve(self, number: int) -> bool:
-        """Plan this order again, alone or in exchange with another; whether it helped."""
-        moved = self._swap([number])
-        for other in self._holders(number):
-            moved |= self._swap([number, other])
-        return moved
+        """Plan this order again, alone or in exchange with one or two others; whether it helped."""
+        if self._swap([number]):
+            return True
+        holders = self._holders(number)
+        others = chain.from_iterable(combinations(holders, size) for size in (1, 2))
+        return any(self._swap([number, *some]) for some in islice(others, self.exchanges))
 
     def _swap(self, numbers: Sequence[int]) -> bool:
         """Plan these again, the first one first; keep it if they are better off together."""
@@ -163,12 +164,11 @@ class _Table:
         short = np.zeros(self.left.shape, np.bool_)
         lacks = ideal.units > self.left[:, wish.articles] + mine.units
         short[:, wish.articles] = lacks
-        found = (
+        return [
             other
             for other, plan in enumerate(self.plans)
             if other != number and plan.units[short[:, self.wishes[other].articles]].any()
-        )
-        return list(islice(found, self.exchanges))
+        ]
 
 
 def _rank(plans: Sequence[Solution]) -> tuple[int, int]:
