@@ -1,0 +1,59 @@
+"""The best places to serve an order from: numbers in, numbers out; knows nothing of orders.
+
+Serve as many units as can be served; among the plans that do, take the one of least cost. What is
+found is proven in integers; where the effort does not suffice, a bound says how far it may be off.
+"""
+
+import numpy as np
+
+from oms.solver.best import best
+from oms.solver.model import Core, Problem, Solution, limited, reduced
+from oms.solver.plans import filled
+from oms.solver.search import Found
+
+__all__ = ["DEFAULT", "Problem", "Solution", "solve"]
+
+DEFAULT = 10_000_000
+"""Effort by default, for what is larger than is always solved."""
+
+_ALWAYS, _MORE = (12, 200), 1000
+"""Items and places up to which a plan is proven in any case: with so much more effort."""
+
+
+def solve(problem: Problem, *, effort: int = DEFAULT) -> Solution:
+    """Serve as many units as can be served; among the plans that do, the one of least cost.
+
+    Args:
+        problem: The arrays; the answer is a function of them alone.
+        effort: How much may be tried, in rows times items looked at. It counts work, never time.
+
+    Returns:
+        A plan, never infeasible; with a bound where it is not proven to be the best.
+    """
+    core, most = reduced(problem), problem.most_places
+    if core.cap.shape[1] <= _ALWAYS[0] and core.cap.shape[0] <= _ALWAYS[1]:
+        effort = max(effort, effort * _MORE)
+    if most is None or most > 1:
+        solution = _solution(problem, core, best(core, effort))
+        if most is None or _counted(problem, solution) <= most:
+            return solution
+    # At most so many places need not serve all that there is.
+    core = limited(core, min(most, int((~core.sends).sum())))
+    return _solution(problem, core, best(core, effort))
+
+
+def _counted(problem: Problem, solution: Solution) -> int:
+    """How many places send of those that would not send anyway."""
+    sends = solution.units.any(axis=1)
+    return int((sends if problem.opened is None else sends & ~problem.opened).sum())
+
+
+def _solution(problem: Problem, core: Core, found: Found) -> Solution:
+    sends = np.zeros(len(problem.fixed), np.bool_)
+    sends[core.places[found.rows]] = True
+    units, cost = filled(problem, sends)
+    lost = core.lost * (int(core.wanted @ core.weight) - int(units.sum()))
+    bound = (core.base + found.bound - lost) << core.shift
+    exact = found.proven and core.shift == 0
+    assert core.shift or cost == core.base + found.cost - lost, "the cost was counted wrongly"
+    return Solution(units, problem.wanted - units.sum(axis=0), cost, min(bound, cost), exact)
