@@ -122,6 +122,10 @@ _WANTED = {
     "too_small": "More than 0 is",
     "greater_than_equal": "{ge} or more is",
     "less_than_equal": "{le} at most is",
+    "too_short": "{min_length} or more are",
+    "too_long": "{max_length} at most are",
+    "string_too_short": "{min_length} characters or more are",
+    "string_too_long": "{max_length} characters at most are",
 }
 _PATTERNS = {
     ID_PATTERN: "no id: letters, digits, `.`, `_` and `-`, at most 64",

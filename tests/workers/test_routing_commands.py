@@ -1,0 +1,183 @@
+"""`oms routing`, over a real API and its database."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapters.db.credentials import store_credential
+from adapters.db.engine import connect
+from api.main import create_app
+from api.wiring import ApiSettings
+from tests.api.conftest import no_temporal
+from tests.world import serving
+from workers import cli, commands_routing
+from workers.example_rules import names, text
+
+KEY = "key-of-the-operator"
+FIRST = """\
+name: Stores first # a comment
+currency: EUR
+rules:
+  - name: Stores
+    from: {kinds: [store]}
+    objective: {parcel_km_minor: "0.50"}
+"""
+
+
+class Desk:
+    """A merchandiser's command line beside a running API."""
+
+    def __init__(self, home: Path, http: httpx.AsyncClient) -> None:
+        self.home, self.http = home, http
+
+    async def oms(self, *words: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, cli.app, ["routing", *words])
+
+    def file(self, content: str, name: str = "rules.yaml") -> str:
+        path = self.home / name
+        path.write_text(content, encoding="utf-8")
+        return str(path)
+
+    async def routes(self) -> tuple[str, int] | None:
+        active = (await self.http.get("/v1/routing/rule-sets?active=true")).json()["data"]
+        return (active[0]["id"], active[0]["version"]) if active else None
+
+
+@pytest.fixture
+async def desk(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
+    engine = connect(database_url)
+    async with engine.begin() as tx:
+        await store_credential(tx, id="operator", key=KEY, role="operator", now=datetime.now(UTC))
+    async with serving(create_app(ApiSettings(), engine, no_temporal)) as url:
+        monkeypatch.setenv("OMS_API_URL", url)
+        monkeypatch.setenv("OMS_API_KEY", KEY)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers) as http:
+            yield Desk(tmp_path, http)
+    await engine.dispose()
+
+
+async def test_rules_are_put_live_changed_and_rolled_back(desk: Desk) -> None:
+    file = desk.file(FIRST)
+    second = FIRST.replace("store]", "store, warehouse]")
+
+    put = await desk.oms("put", "shop", file)
+    assert (put.exit_code, await desk.routes()) == (0, None)
+    assert "shop v1 does not route" in put.stdout
+    await desk.oms("activate", "shop", "1")
+    assert await desk.routes() == ("shop", 1)
+    live = await desk.oms("put", "shop", desk.file(second), "--activate")
+    assert await desk.routes() == ("shop", 2)
+    assert "shop v2 routes" in live.stdout
+    await desk.oms("rollback")
+    assert await desk.routes() == ("shop", 1)
+    await desk.oms("rollback")
+    assert await desk.routes() == ("shop", 2)
+    await desk.oms("deactivate", "shop")
+    assert await desk.routes() is None
+    await desk.oms("rollback")
+    assert await desk.routes() == ("shop", 2)
+    listed = await desk.oms("list")
+    assert [line.split()[:3] for line in listed.stdout.splitlines()[1:]] == [
+        ["shop", "2", "routes"],
+        ["shop", "1", listed.stdout.splitlines()[2].split()[2]],
+    ]
+
+
+async def test_the_first_rollback_ends_at_the_default(desk: Desk) -> None:
+    nothing = await desk.oms("rollback")
+    await desk.oms("put", "shop", desk.file(FIRST), "--activate")
+    await desk.oms("rollback")
+
+    assert nothing.exit_code == 1
+    assert "Nothing was ever activated." in nothing.stderr
+    assert await desk.routes() is None
+    assert "the default routes" in (await desk.oms("show")).stdout
+
+
+async def test_what_is_shown_can_be_put_again_and_compared(desk: Desk) -> None:
+    await desk.oms("put", "shop", desk.file(FIRST), "--activate")
+
+    shown = await desk.oms("show")
+    again = await desk.oms("put", "shop", desk.file(shown.stdout))
+    same = await desk.oms("diff", "shop", "1", "2")
+    file = desk.file(FIRST.replace("0.50", "0.75"))
+    other = await desk.oms("diff", "shop", "2", file)
+
+    assert shown.stdout.startswith("# shop v1, routes\nname: Stores first\n")
+    assert again.exit_code == 0
+    assert same.stdout == "They are the same.\n"
+    assert "-    parcel_km_minor: '0.50'\n+    parcel_km_minor: '0.75'\n" in other.stdout
+
+
+WRONG = FIRST.replace("[store]", "[stre]") + "    when: {channels: [web-xx]}\n"
+
+
+async def test_a_wrong_file_is_told_whole_by_line_and_changes_nothing(desk: Desk) -> None:
+    file = desk.file(WRONG)
+    unheard = desk.file(FIRST + "    when: {channels: [web-xx]}\n", "unheard.yaml")
+
+    checked = await desk.oms("check", file)
+    for refused in (await desk.oms("check", unheard), await desk.oms("put", "shop", unheard)):
+        assert refused.exit_code == 2
+        assert refused.stderr.splitlines() == [
+            f"{unheard}:7:23 /rules/0/when/channels/0 There is no channel web-xx.",
+            "1 error, nothing was changed.",
+        ]
+    told = json.loads((await desk.oms("check", unheard, "--json")).stdout)["errors"]
+
+    assert checked.exit_code == 2
+    assert checked.stderr.splitlines()[0].startswith(
+        f'{file}:5:20 /rules/0/from/kinds/0 "stre" is none of warehouse, store, supplier'
+    )
+    assert [(e["line"], e["column"], e["code"]) for e in told] == [(7, 23, "channel_unknown")]
+    assert (await desk.oms("list", "--json")).stdout == '{\n  "data": []\n}\n'
+
+
+async def test_a_rule_set_that_lacks_a_rate_is_not_even_put_to_go_live(desk: Desk) -> None:
+    place = {"name": "Oslo", "kind": "store", "address": {"country": "NO"}}
+    costly = {**place, "handling_minor": 100, "currency": "NOK"}
+    await desk.http.put("/v1/locations/oslo", json=costly)
+    handled = desk.file(FIRST.replace('"0.50"', '"0.50", handling: "1"'))
+
+    live = await desk.oms("put", "shop", handled, "--activate")
+    kept = await desk.oms("put", "shop", handled)
+    refused = await desk.oms("activate", "shop", "1")
+
+    assert (live.exit_code, kept.exit_code, refused.exit_code) == (2, 0, 1)
+    assert "NOK has no rate, and location oslo counts in it." in live.stderr
+    assert "rate_missing" in refused.stderr
+
+
+async def test_ready_made_rules_are_printed_and_may_be_put_as_they_are(desk: Desk) -> None:
+    listed = await desk.oms("examples")
+    for name in names():
+        printed = await desk.oms("examples", name)
+        put = await desk.oms("put", name, desk.file(printed.stdout), "--activate")
+
+        assert f"\n{name} " in f"\n{listed.stdout}"
+        assert printed.stdout == text(name)
+        assert put.exit_code == 0, put.stderr
+        assert await desk.routes() == (name, 1)
+    assert (await desk.oms("examples", "none-such")).exit_code == 1
+
+
+async def test_a_file_is_checked_without_a_stack_as_far_as_it_goes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMS_API_KEY")
+    monkeypatch.setattr(commands_routing, "read_running", lambda home: None)
+
+    good = await desk.oms("check", desk.file(FIRST + "    when: {channels: [web-xx]}\n"))
+    wrong = await desk.oms("check", desk.file(WRONG))
+
+    assert (good.exit_code, wrong.exit_code) == (0, 2)
+    assert "as far as can be told without a stack" in good.stdout

@@ -1,0 +1,261 @@
+"""`oms routing`: check rule sets, put them live, roll them back.
+
+Commands leave 0 when done, 1 when the API refused, 2 when the file is wrong, 3 when there is no API
+to ask.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
+
+import typer
+from rich.console import Console, RenderableType
+
+from oms.fields import Flaw
+from workers import example_rules
+from workers.api_client import ApiClient, ApiRefused
+from workers.asking import REFUSED, ApiKey, ApiUrl, AsJson, ask_api, leave
+from workers.routing_views import (
+    changed_view,
+    difference_view,
+    errors_view,
+    list_view,
+    rule_set_view,
+)
+from workers.rule_files import FileError, RuleFile, read_rules
+from workers.settings import settings
+from workers.state import read_running
+
+app = typer.Typer(help="Check routing rules, put them live, roll them back.")
+
+Json = dict[str, Any]
+
+WRONG_FILE = 2
+SETS = "/v1/routing/rule-sets"
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON.")]
+Id = Annotated[str, typer.Argument(help="Names the rule set.")]
+
+
+@app.command()
+def check(
+    file: File, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Tell everything that is wrong with a file; with a stack, also names of what there is not."""
+    read = _read(file, as_json=as_json)
+    if api_key is None and read_running(settings().home) is None:
+        _say(as_json, {"errors": []}, f"{file} is in order, as far as can be told without a stack.")
+        return
+
+    flaws = ask_api(lambda api: _check(api, read.document), api_url, api_key)
+    if flaws:
+        _leave_with(file, read.located(flaws), as_json=as_json)
+    _say(as_json, {"errors": []}, f"{file} is in order.")
+
+
+@app.command()
+def put(
+    id: Id,
+    file: File,
+    *,
+    activate: Annotated[bool, typer.Option("--activate", help="Let it route at once.")] = False,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a version of a rule set, which routes nothing until it is activated."""
+    read = _read(file, as_json=as_json)
+
+    async def ask(api: ApiClient) -> Json | list[Flaw]:
+        # What would keep it from routing is told before anything is changed.
+        if activate and (flaws := await _check(api, read.document)):
+            return flaws
+        try:
+            added = (await api.put(_path(id), read.document)).body
+        except ApiRefused as refused:
+            if refused.problem_code == "validation_failed":
+                return [Flaw(**each) for each in refused.flaws]
+            raise
+        return await _activate(api, id, added["version"]) if activate else added
+
+    found = ask_api(ask, api_url, api_key)
+    if isinstance(found, list):
+        _leave_with(file, read.located(found), as_json=as_json)
+    _print(as_json, found, changed_view(found))
+
+
+@app.command()
+def activate(
+    id: Id,
+    version: Annotated[int, typer.Argument(min=1, help="Which of its versions.")],
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let one version route from now on, instead of any other."""
+    found = ask_api(lambda api: _activate(api, id, version), api_url, api_key)
+    _print(as_json, found, changed_view(found))
+
+
+@app.command()
+def deactivate(
+    id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Let a rule set route no more: the default does."""
+    found = ask_api(lambda api: _deactivate(api, id), api_url, api_key)
+    _print(as_json, found, changed_view(found))
+
+
+@app.command()
+def rollback(api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Go back to what routed before the last change; said twice, there and back."""
+
+    async def ask(api: ApiClient) -> Json | None:
+        newest = (await api.get("/v1/routing/activations", limit=2))["data"]
+        if not newest:
+            return None
+        before: Json = newest[1] if len(newest) > 1 else {"rule_set": None}
+        if before["rule_set"] is None:
+            return await _deactivate(api, newest[0]["rule_set"])
+        return await _activate(api, before["rule_set"], before["version"])
+
+    found = ask_api(ask, api_url, api_key)
+    if found is None:
+        leave(REFUSED, "Nothing was ever activated.")
+    _print(as_json, found, changed_view(found))
+
+
+@app.command()
+def show(
+    id: Annotated[str | None, typer.Argument(help="By default the one that routes.")] = None,
+    *,
+    version: Annotated[int | None, typer.Option(min=1, help="By default the newest.")] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a rule set as a file that can be put again."""
+
+    async def ask(api: ApiClient) -> Json | None:
+        if id is not None:
+            return await api.get(_path(id), **({"version": version} if version else {}))
+        active = (await api.get(SETS, active="true"))["data"]
+        return active[0] if active else None
+
+    found = ask_api(ask, api_url, api_key)
+    _print(as_json, found, rule_set_view(found))
+
+
+@app.command("list")
+def list_all(api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """List all versions of all rule sets, newest first, and which one routes."""
+
+    async def ask(api: ApiClient) -> list[Json]:
+        return [each async for each in api.every(SETS)]
+
+    found = ask_api(ask, api_url, api_key)
+    _print(as_json, {"data": found}, list_view(found))
+
+
+@app.command()
+def diff(
+    id: Id,
+    version: Annotated[int, typer.Argument(min=1, help="The older one.")],
+    other: Annotated[str, typer.Argument(help="Another version, or a file.")],
+    *,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Show what differs between two versions of a rule set, or a version and a file."""
+    file = None if other.isdecimal() else _read(Path(other), as_json=False)
+
+    async def ask(api: ApiClient) -> tuple[Json, Json]:
+        old = await api.get(_path(id), version=version)
+        if file is not None:
+            return old, file.document
+        return old, await api.get(_path(id), version=int(other))
+
+    old, new = ask_api(ask, api_url, api_key)
+    names = (f"{id} v{version}", f"{id} v{other}" if file is None else other)
+    Console().print(difference_view(old, new, names), soft_wrap=True)
+
+
+@app.command()
+def examples(
+    name: Annotated[str | None, typer.Argument(help="Print this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List ready-made rule sets, or print one to start from."""
+    if name is None:
+        found = {each: example_rules.about(each) for each in example_rules.names()}
+        _say(as_json, found, "\n".join(f"{each:28} {words}" for each, words in found.items()))
+    elif name in example_rules.names():
+        typer.echo(example_rules.text(name), nl=False)
+    else:
+        leave(REFUSED, f"There is no example {name}. See `oms routing examples`.")
+
+
+async def _check(api: ApiClient, document: Any) -> list[Flaw]:
+    answer = await api.post("/v1/routing/check", document, key=uuid.uuid4().hex)
+    return [Flaw(**each) for each in answer.body["errors"]]
+
+
+async def _activate(api: ApiClient, id: str, version: int) -> Json:
+    path, body = f"{_path(id)}/activate", {"version": version}
+    return (await api.post(path, body, key=uuid.uuid4().hex)).body
+
+
+async def _deactivate(api: ApiClient, id: str) -> Json:
+    return (await api.post(f"{_path(id)}/deactivate", {}, key=uuid.uuid4().hex)).body
+
+
+def _path(id: str) -> str:
+    return f"{SETS}/{quote(id, safe='')}"
+
+
+def _read(file: Path, *, as_json: bool) -> RuleFile:
+    """Read a file; leave with all of its errors if it is wrong."""
+    try:
+        read = read_rules(file)
+    except OSError as fault:
+        leave(WRONG_FILE, f"{file} cannot be read: {fault}")
+    if read.errors:
+        _leave_with(file, read.errors, as_json=as_json)
+    return read
+
+
+def _leave_with(file: Path, errors: Sequence[FileError], *, as_json: bool) -> NoReturn:
+    if as_json:
+        told = [
+            {
+                "line": error.place.line,
+                "column": error.place.column,
+                "pointer": error.pointer,
+                "code": error.code,
+                "detail": error.detail,
+            }
+            for error in errors
+        ]
+        typer.echo(json.dumps({"errors": told}, indent=2))
+        raise typer.Exit(WRONG_FILE)
+    Console(stderr=True).print(errors_view(file, errors), soft_wrap=True)
+    raise typer.Exit(WRONG_FILE)
+
+
+def _print(as_json: bool, found: Any, view: RenderableType) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    elif isinstance(view, str):
+        typer.echo(view, nl=False)
+    else:
+        Console().print(view)
+
+
+def _say(as_json: bool, found: Any, words: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        Console().print(words, style="green", highlight=False, markup=False, soft_wrap=True)
