@@ -54,6 +54,7 @@ def bill(
             metres=asked.metres[rows],
             weight_g=np.array([weights[sku] for sku in skus], dtype=np.int64),
             available=units,
+            fullest=units.max(axis=0, initial=0),
             days=None,
             goods=None,
             cost_row=cost_row,

@@ -31,6 +31,7 @@ class Setting:
         metres: Distance of each; shape (places,).
         weight_g: Weight of a unit of each item; shape (items,).
         available: Units of each item at each place; shape (places, items).
+        fullest: Units of each item on the fullest shelf that serves the order; shape (items,).
         days: Days until the customer has it; shape (places,).
         goods: What a unit of each item costs there, in mills; shape (places, items).
         cost_row: Which row of `RuleSet.costs` counts, -1 for none; shape (places,).
@@ -41,6 +42,7 @@ class Setting:
     metres: Ints
     weight_g: Ints
     available: Ints
+    fullest: Ints
     days: Ints | None
     goods: Floats | None
     cost_row: Ints
@@ -146,8 +148,7 @@ def _parts(
         )
         parts["lateness"] = nothing, np.repeat(late[:, None], items, axis=1)
     if objective.balance_minor:
-        fullest = np.maximum(1, setting.available.max(axis=0, initial=1))
-        empty = 1 - setting.available / fullest
+        empty = 1 - setting.available / np.maximum(1, setting.fullest)
         parts["balance"] = nothing, np.rint(empty * objective.balance_minor * MILLS)
     if objective.adjust:
         parts["adjusted"] = _adjusted(objective, setting)

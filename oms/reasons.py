@@ -29,6 +29,7 @@ Code = Literal[
     "no_rate",
     "turned_down",
     "no_stock",
+    "too_few",
     "asked_for_another",
 ]
 
@@ -181,6 +182,7 @@ _SHUT: Mapping[str, str] = {
     "method": "it does not serve this delivery method",
     "except": "the rule leaves it out",
     "tier": "another group of places comes first",
+    "too_few": "it has too few of what is served together",
     "turned_down": "it turned this down before",
     "no_rate": "the rule set has no rate for its currency",
     "asked_for_another": "another place was asked for",
@@ -204,6 +206,8 @@ def because(each: LeftOut) -> str:
 
 def _no_stock(detail: Mapping[str, Any]) -> str:
     """Name what keeps the shelf's units: the first of these that explains it."""
+    if not detail:
+        return "it has none left"
     free = detail["on_hand"] - detail["taken"]
     of = f" ({detail['sku']})"
     if detail.get("blocked"):

@@ -30,6 +30,7 @@ class _State:
 
     open: dict[int, int]
     stock: Ints
+    at_most: Ints | None
     opened: Flags
     picks: list[Pick] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
@@ -49,6 +50,7 @@ class _State:
         return _State(
             dict(self.open),
             self.stock.copy(),
+            None if self.at_most is None else self.at_most.copy(),
             self.opened.copy(),
             list(self.picks),
             list(self.stages),
@@ -117,6 +119,7 @@ class _Walk:
         start = _State(
             open={demand.line: demand.quantity for demand in self.demands},
             stock=self.shelves.available,
+            at_most=self.shelves.at_most,
             opened=np.zeros(len(self.shelves.locations), dtype=np.bool_),
         )
         return self._decision(self._split(start) if self.ask.allow_split else self._alone(start))
@@ -145,34 +148,42 @@ class _Walk:
 
     def _alone(self, start: _State) -> _State:
         """One place serves all: by the first rule by which one can, else the one that has most."""
-        best, stages, key = start, list[Stage](), list[tuple[int, int]]()
+        best, stages = start, list[Stage]()
+        for number, rule, group in self._tries(start):
+            tried = start.copy()
+            one = rule.model_copy(update={"split": _ALONE})
+            self._serve(tried, one, group, self.demands)
+            stages += tried.stages
+            if tried.units < best.units and not (rule.complete and tried.units):
+                cost = sum(cost for _, cost in tried.key)
+                tried.key = [(tried.units, number), (cost, 0)]
+                best = tried
+            if not best.units:
+                break
+            if rule.left != "next_rule":
+                best.then = {each.line: rule.left for each in best.short(self.demands)}
+        return self._ended(best, stages)
+
+    def _tries(self, start: _State) -> Iterator[tuple[int, Rule, Group]]:
+        """The rules about all lines, up to one that leaves nothing to the next, by their groups."""
+        number = 0
         for rule in self.router.rules.rules:
             if len(self._lines_of(rule, start)) < len(self.demands):
                 continue
-            one = rule.model_copy(update={"split": _ALONE})
             for group in self.asked.groups(rule):
-                tried = start.copy()
-                self._serve(tried, one, group, self.demands)
-                stages += tried.stages
-                key += tried.key
-                better = tried.units < best.units and not (rule.complete and tried.units)
-                best = tried if better else best
-                if not best.units:
-                    return self._ended(best, stages, key)
+                yield number, rule, group
+                number += 1
             if rule.left != "next_rule":
-                best.then |= {each.line: rule.left for each in best.short(self.demands)}
-                break
-        return self._ended(best, stages, key)
+                return
 
     @staticmethod
-    def _ended(best: _State, stages: list[Stage], key: list[tuple[int, int]]) -> _State:
+    def _ended(best: _State, stages: list[Stage]) -> _State:
         """Tell every try; those that did not win are undone."""
         won = best.stages
         best.stages = [
             each if any(each is mine for mine in won) else each.model_copy(update={"undone": True})
             for each in stages
         ]
-        best.key = key
         return best
 
     def _lines_of(self, rule: Rule, state: _State) -> list[Demand]:
@@ -205,11 +216,14 @@ class _Walk:
             state.by[rule.name] = state.by.get(rule.name, 0) + served
         state.exact = state.exact and solved.solution.exact
         state.stock = state.stock.copy()
+        state.at_most = None if state.at_most is None else state.at_most.copy()
         for place, number, count in solved.solution.gives():
             row = int(solved.rows[place])
             state.opened[row] = True
             for sku, per in items[number].per.items():
                 state.stock[row, self.column[sku]] -= per * count
+                if state.at_most is not None:
+                    state.at_most[row, self.column[sku]] -= per * count
         for number, item in enumerate(items):
             self._share_out(state, item, solved.rows, units[:, number], rule.keep)
         if self.told:
@@ -218,7 +232,7 @@ class _Walk:
     def _share_out(self, state: _State, item: Item, rows: Ints, given: Ints, keep: int) -> None:
         """To the lines: the nearer place first, to the earlier lines first."""
         rest = {int(row): int(n) for row, n in zip(rows, given, strict=True) if n}
-        is_kit = item.merged or len(item.per) > 1
+        is_kit = any(line.kit is not None for line in item.lines)
         for line in item.lines:
             share = state.open[line.line] // item.count if is_kit else 1
             for row, count in rest.items():
@@ -265,6 +279,8 @@ class _Walk:
         stock = np.zeros((len(self.shelves.locations), len(items)), dtype=np.int64)
         why: dict[int, str] = {}
         free = state.stock - rule.keep
+        if state.at_most is not None:
+            free = np.minimum(free, state.at_most)
         for number, item in enumerate(items):
             if not self.column.keys() >= item.per.keys():
                 continue
@@ -280,14 +296,14 @@ class _Walk:
 
     def _setting(self, rule: Rule, rows: Ints, items: tuple[Item, ...], state: _State) -> Setting:
         shelves, fits = self.shelves, self.asked.fits
-        available = np.zeros((len(rows), len(items)), dtype=np.int64)
+        everywhere = np.zeros((len(shelves.locations), len(items)), dtype=np.int64)
         goods = None if shelves.goods is None else np.zeros((len(rows), len(items)))
         for number, item in enumerate(items):
             for sku, per in item.per.items():
                 column = self.column.get(sku)
                 if column is None:
                     continue
-                available[:, number] += shelves.available[rows, column]
+                everywhere[:, number] += shelves.available[:, column]
                 if goods is not None and shelves.goods is not None:
                     goods[:, number] += per * self._goods(shelves.goods[rows, column], sku, item)
         rules = self.router.rules
@@ -295,7 +311,8 @@ class _Walk:
             rows=rows,
             metres=self.asked.metres[rows],
             weight_g=np.array([item.weight_g for item in items], dtype=np.int64),
-            available=available,
+            available=everywhere[rows],
+            fullest=everywhere[shelves.shut == ""].max(axis=0, initial=0),
             days=None if shelves.days is None else shelves.days[rows],
             goods=goods,
             cost_row=first_fit(

@@ -157,7 +157,7 @@ class Objective(Wire):
     `handling_minor` a parcel, and what the goods cost there (the least of all three: best margin).
     `parcel_minor`: for each parcel. `parcel_km_minor`, `unit_km_minor`: for each kilometre of a
     parcel, of a unit. `late_day_minor`: for each unit and day promised after `due_days` days.
-    `balance_minor`: for a unit from an empty shelf; none from the fullest among the places.
+    `balance_minor`: for a unit from an empty shelf; none from the fullest that serves.
     """
 
     shipping: Factor = "0"

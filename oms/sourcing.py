@@ -91,6 +91,8 @@ class Shelves:
         locations: All of them.
         skus: The columns.
         available: What the order could have, were the place chosen; shape (places, skus).
+        at_most: What the order may take at most, where less than `available`: to weigh a plan by
+            what it took. Costs and what is kept go by `available`.
         shut: Why a place may not serve the order at all (`oms.reasons.Code`), the empty text
             where it may; shape (places,).
         buffer: Units of each article that the channel leaves there, not in `available`.
@@ -108,6 +110,7 @@ class Shelves:
     available: Ints
     shut: NDArray[np.str_]
     buffer: Ints
+    at_most: Ints | None = None
     levels: Levels | None = None
     metres: Ints | None = None
     load: Ints | None = None

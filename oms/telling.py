@@ -143,11 +143,15 @@ def _codes(solved: Solved, shelves: Shelves) -> Codes:
     refused = {place for item in solved.items for line in item.lines for place in line.not_from}
     out = np.ones(len(codes), dtype=np.bool_)
     out[solved.rows] = False
+    columns = _columns(solved, shelves)
+    has_some = np.any(shelves.available[:, columns] > solved.rule.keep, axis=1)
     for row in np.flatnonzero(out & (codes == "")).tolist():
         if shelves.locations.ids[row] in refused:
             codes[row] = "turned_down"
+        elif row in solved.never:
+            codes[row] = "never"
         else:
-            codes[row] = "never" if row in solved.never else "no_stock"
+            codes[row] = "too_few" if has_some[row] else "no_stock"
     return codes
 
 
