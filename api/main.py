@@ -21,6 +21,7 @@ from api import (
     locations,
     openapi,
     order_commands,
+    order_routing,
     orders,
     problems,
     products,
@@ -44,6 +45,7 @@ from workers.watching import Watch, watched
 
 ROUTERS = (
     orders.router,
+    order_routing.router,
     order_commands.router,
     availability.router,
     fulfillment_orders.router,

@@ -10,6 +10,7 @@ from adapters.db import lists
 from adapters.db.backorders import places_in_the_queue
 from adapters.db.credentials import Credential
 from adapters.db.mode import Mode, read_mode
+from adapters.db.routing_decisions import MOST_WORDS, newest_decision
 from adapters.db.unit import load_order, load_orders
 from api.answers import answer
 from api.auth import ChannelOrOperator, Database
@@ -25,6 +26,7 @@ from oms.explain import Wait, explain
 from oms.fields import Id, Moment, Wire, Words
 from oms.orders import Order
 from oms.placing import OrderRequest
+from oms.reasons import words
 
 router = APIRouter(prefix="/v1/orders", tags=["Orders"])
 
@@ -60,9 +62,13 @@ class Timeline(Wire):
 
 
 class Explanation(Wire):
-    """Everything an order waits for; nothing when it is closed."""
+    """Everything an order waits for; nothing when it is closed.
+
+    `routing`: why it is served from where it is, the newest decision in words, the choice first.
+    """
 
     data: list[Wait]
+    routing: list[str]
 
 
 @router.post(
@@ -163,10 +169,12 @@ async def explain_order(
     async with db.connect() as tx:
         mode = await read_mode(tx)
         queue = await places_in_the_queue(tx, order, datetime.now(UTC))
+        decided = await newest_decision(tx, number)
     waits = [*explain(order, silent=settings.policy.silent, queue=queue)]
     if waits and mode.is_reconciling:
         waits.insert(0, _rest(mode))
-    return answer(Explanation(data=waits), version=order.version).response()
+    told = () if decided is None else words(decided.record)[:MOST_WORDS]
+    return answer(Explanation(data=waits, routing=list(told)), version=order.version).response()
 
 
 async def read_order(db: Database, number: str) -> Order:

@@ -14,6 +14,11 @@ from oms.money import format_money
 from oms.ports import Message
 from oms.rules import MILLS
 
+MOST_STAGES = 20
+"""So many steps of a decision are kept: those that served, then the first of the others."""
+
+_BRIEFLY = 2
+
 MOST_TOLD = 12
 """So many places that were left out, and so many that were out-ranked, are named at most."""
 
@@ -113,12 +118,34 @@ class Record(Message):
     left: tuple[LeftLine, ...] = ()
 
 
+def bounded(record: Record) -> Record:
+    """Leave out steps that served nothing where a rule set has very many."""
+    if len(record.stages) <= MOST_STAGES:
+        return record
+    ranked = sorted(range(len(record.stages)), key=lambda n: not record.stages[n].senders)
+    kept = sorted(ranked[:MOST_STAGES])
+    return record.model_copy(update={"stages": tuple(record.stages[n] for n in kept)})
+
+
 # --- in words -------------------------------------------------------------------------------
 
 
 def words(record: Record) -> tuple[str, ...]:
     """Tell a decision in sentences, the choice first."""
     return tuple(_sentences(record))
+
+
+def brief(record: Record) -> str:
+    """Name the rule set, and the nearest places that were left out for what lies there."""
+    parts = [f"by {record.name} v{record.version}"] if record.rule_set is not None else []
+    told = ("no_stock", "never", "capacity", "no_rate", "turned_down")
+    out = {
+        each.location: f"{each.name or each.location} was left out: {because(each)}"
+        for stage in record.stages
+        for each in stage.left_out
+        if each.code in told
+    }
+    return "; ".join([*parts, *list(out.values())[:_BRIEFLY]])
 
 
 def _sentences(record: Record) -> Iterator[str]:

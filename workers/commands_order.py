@@ -59,7 +59,7 @@ def explain(
 ) -> None:
     """Say what an order waits for, since when, until when, what then, and what you may do."""
     found = ask_api(lambda api: api.get(f"{_path(number)}/explain"), api_url, api_key)
-    _print(found, as_json, explain_view(number, found["data"]))
+    _print(found, as_json, explain_view(number, found["data"], found.get("routing", ())))
 
 
 @app.command()

@@ -59,11 +59,14 @@ def timeline_view(events: Sequence[Json], *, title: str = "Timeline") -> Rendera
     return Group(Text(title, "bold"), table)
 
 
-def explain_view(number: str, waits: Sequence[Json]) -> RenderableType:
-    """Show what an order waits for, and what an operator may do about each."""
+def explain_view(number: str, waits: Sequence[Json], routing: Sequence[str] = ()) -> RenderableType:
+    """Show what an order waits for, what an operator may do, and why it is served from there."""
+    parts = [_wait(wait) for wait in waits]
     if not waits:
-        return Text(f"{number} waits for nothing: it is closed.", _GOOD)
-    return Group(*(_wait(wait) for wait in waits))
+        parts = [Text(f"{number} waits for nothing: it is closed.", _GOOD)]
+    if routing:
+        parts += [Text("\nWhy from there", "bold"), *(Text(f"  {words}") for words in routing)]
+    return Group(*parts)
 
 
 def status(word: str | None) -> Text:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters.db.availability import COMING, LEFT, ON_SALE, PLACES
 from adapters.db.releases import OF_A_RELEASE, record_release
 from adapters.db.routing import fill_backorders
+from adapters.db.routing_decisions import record_decision
 from adapters.db.sourcing import lying_for_queue, wants
 from adapters.db.unit import OrderUnit
 from oms.backorders import (
@@ -287,6 +288,7 @@ async def release_units(unit: OrderUnit, release: Release, policy: BackorderPoli
     if not await fill_backorders(unit, waiting, release.picks, stock, cause=OF_A_RELEASE):
         return False
     record_release(unit, release, policy)
+    record_decision(unit, release.record, "release")
     unit.tell("order.backorder_released", _words(release), **_data(release, policy))
     unit.nudge_order("backorder released")
     await unit.flush("released")

@@ -18,6 +18,7 @@ from adapters.db.at_once import Statement, at_once
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.promise_watch import told_of
 from adapters.db.promises import promise_order
+from adapters.db.routing_decisions import record_decision, told_with
 from adapters.db.sourcing import Around, Wanted, demand_of, places_for, room_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
@@ -190,31 +191,26 @@ async def reserve_order(unit: OrderUnit, policy: Policy) -> None:
         )
         chosen = await choose(unit.tx, order, demands, around)
         if chosen.missing:
+            record_decision(unit, chosen.decision.record, "reserve")
             await refuse_for_stock(unit, chosen.missing)
             return
-        stock = wants(chosen.picks, around.buffers)
-        if await _hold(unit, stock, chosen.picks, chosen.late, policy):
+        if await _hold(unit, wants(chosen.picks, around.buffers), chosen, policy):
             return
     raise AssertionError("stock changed faster than it could be planned")
 
 
-async def _hold(
-    unit: OrderUnit,
-    stock: Sequence[Want],
-    picks: Sequence[Pick],
-    late: Sequence[Pick],
-    policy: Policy,
-) -> bool:
+async def _hold(unit: OrderUnit, stock: Sequence[Want], chosen: "Chosen", policy: Policy) -> bool:
     """Write a plan and take its stock, last, so that hot rows are locked for one statement.
 
     False, with nothing written, if others were faster.
     """
     room = [
-        Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered") for p in late
+        Want(sku=p.sku, location=p.location, quantity=p.quantity, into="backordered")
+        for p in chosen.late
     ]
     told = len(unit.told)
     async with unit.tx.begin_nested() as attempt:
-        await _write_reservations(unit, picks, late, policy)
+        await _write_reservations(unit, chosen, policy)
         await _request_authorisation(unit)
         await unit.flush("reserved")
         await unit.send()
@@ -305,9 +301,9 @@ def _place_backorders(
     return picks, tuple(short)
 
 
-async def _write_reservations(
-    unit: OrderUnit, picks: Sequence[Pick], late: Sequence[Pick], policy: Policy
-) -> None:
+async def _write_reservations(unit: OrderUnit, chosen: Chosen, policy: Policy) -> None:
+    picks, late, record = chosen.picks, chosen.late, chosen.decision.record
+    record_decision(unit, record, "reserve")
     expires_at = unit.at + policy.reservation
     unit.set_order(started_at=unit.order.started_at or unit.at)
     await insert_reservations(unit, as_rows(picks), kind="stock", expires_at=expires_at)
@@ -323,7 +319,15 @@ async def _write_reservations(
     backordered = sum(pick.quantity for pick in late)
     if backordered:
         words += f", {backordered} units backordered"
-    unit.tell("order.reserved", words, locations=places, units=units, backordered=backordered)
+    short, why = told_with(record)
+    unit.tell(
+        "order.reserved",
+        words + short,
+        locations=places,
+        units=units,
+        backordered=backordered,
+        **why,
+    )
 
 
 async def _request_authorisation(unit: OrderUnit) -> None:

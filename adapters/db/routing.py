@@ -15,12 +15,14 @@ from adapters.db.allocations import (
 from adapters.db.money import refund_units
 from adapters.db.placing import RACES
 from adapters.db.releases import OF_A_REROUTE, record_reroute
+from adapters.db.routing_decisions import Cause, record_decision, told_with
 from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from oms.numbers import fulfillment_order_id
 from oms.orders import UPFRONT_TENDERS, Allocation, FulfillmentOrder, Order, Reservation
 from oms.policy import Policy
+from oms.reasons import Record
 from oms.sourcing import Demand, Pick
 
 # --- routing --------------------------------------------------------------------------------
@@ -225,7 +227,12 @@ async def source_again(unit: OrderUnit, allocations: list[Allocation], policy: P
 
 
 async def _move_elsewhere(
-    unit: OrderUnit, allocations: Sequence[Allocation], policy: Policy, *, only: str | None = None
+    unit: OrderUnit,
+    allocations: Sequence[Allocation],
+    policy: Policy,
+    cause: Cause = "source_again",
+    *,
+    only: str | None = None,
 ) -> tuple[list[tuple[Allocation, int]], Mapping[int, str]]:
     """Take stock at other places and let go of the old, in one statement.
 
@@ -246,7 +253,8 @@ async def _move_elsewhere(
         picks = found.plan.picks if whole else ()
         freed = _let_go(allocations, picks)
         if not picks or await _take_over(unit, freed, wants(picks, around.buffers, "allocated")):
-            await _write_moved(unit, freed, picks)
+            record_decision(unit, found.record, cause)
+            await _write_moved(unit, freed, picks, found.record)
             return freed, found.then
     raise AssertionError("stock changed faster than it could be planned")
 
@@ -305,7 +313,10 @@ def _let_go(
 
 
 async def _write_moved(
-    unit: OrderUnit, freed: Sequence[tuple[Allocation, int]], picks: Sequence[Pick]
+    unit: OrderUnit,
+    freed: Sequence[tuple[Allocation, int]],
+    picks: Sequence[Pick],
+    record: Record | None,
 ) -> None:
     if not picks:
         return
@@ -316,7 +327,9 @@ async def _write_moved(
     )
     units = sum(pick.quantity for pick in picks)
     places = ", ".join(sorted({pick.location for pick in picks}))
-    unit.tell("order.sourced_again", f"{units} units are now served from {places}", units=units)
+    short, why = told_with(record)
+    words = f"{units} units are now served from {places}{short}"
+    unit.tell("order.sourced_again", words, units=units, **why)
 
 
 async def _refused_places(unit: OrderUnit) -> dict[int, set[str]]:
@@ -405,14 +418,19 @@ async def reroute_backorders(unit: OrderUnit, policy: Policy, *, only: str | Non
         wanted = _places_left(order, only)
         if wanted is not None:
             around = around.only(wanted)
-        picks = around.plan(demands).plan.picks
+        found = around.plan(demands)
+        picks = found.plan.picks
         stock = wants(picks, around.buffers, "allocated", for_queue=True)
         if not picks:
             return 0
         if await fill_backorders(unit, waiting, picks, stock, cause=OF_A_REROUTE):
             record_reroute(unit, picks, waiting)
+            record_decision(unit, found.record, "reroute")
             units = sum(pick.quantity for pick in picks)
-            unit.tell("order.sourced_again", f"{units} backordered units found a place")
+            short, why = told_with(found.record)
+            unit.tell(
+                "order.sourced_again", f"{units} backordered units found a place{short}", **why
+            )
             return units
     raise AssertionError("stock changed faster than it could be planned")
 
@@ -471,5 +489,5 @@ async def reroute_fulfillment(
     """Serve an unaccepted fulfillment order from elsewhere, whole. False if no place can."""
     mine = [a for a in unit.order.allocations if a.fulfillment_order == each.id]
     await take_away(unit, each, request=each.request, reason="rerouted")
-    freed, _ = await _move_elsewhere(unit, mine, policy, only=only)
+    freed, _ = await _move_elsewhere(unit, mine, policy, "reroute", only=only)
     return sum(units for _, units in freed) == sum(a.quantity for a in mine)

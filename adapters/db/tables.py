@@ -218,6 +218,22 @@ class RuleSetActivationRow(SQLModel, table=True):
     version: int | None = None
 
 
+class RoutingDecisionRow(SQLModel, table=True):
+    """Why an order is served from where it is; `document` is an `oms.reasons.Record`.
+
+    `cause`: reserve, source_again, reroute, release, route_again. `rule_set` null: the default one.
+    """
+
+    __tablename__ = "routing_decisions"
+    order_number: str = Field(sa_column=_order(primary_key=True))
+    seq: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    at: datetime = Field(sa_column=_when(nullable=False))
+    cause: str = Field(sa_column=Column(TEXT, nullable=False))
+    rule_set: str | None = Field(default=None, sa_column=Column(TEXT))
+    version: int | None = None
+    document: dict[str, Any] = Field(sa_column=_json())
+
+
 class MasterStampRow(SQLModel, table=True):
     """One row: another stamp after any change of channels, locations, services or rule sets.
 
