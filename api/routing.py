@@ -27,7 +27,7 @@ from api.lists import (
 )
 from api.problems import Problem, not_found
 from oms.fields import Flaw, Moment, Wire
-from oms.rule_checks import RESERVED, read_rule_set, references
+from oms.rule_checks import LOOSE, NAMED, RESERVED, Reference, read_rule_set, references
 from oms.rules import RuleSet
 
 router = APIRouter(prefix="/v1/routing", tags=["Master data"])
@@ -60,9 +60,13 @@ class FlawView(Wire):
 
 
 class Checked(Wire):
-    """What is wrong with a rule set; nothing, if it may be put and activated."""
+    """What is wrong with a rule set; nothing, if it may be put and activated.
+
+    `notes`: what may be meant, and may be a slip: groups and tags that nothing has.
+    """
 
     errors: list[FlawView]
+    notes: list[FlawView]
 
 
 class ActivateBody(Wire):
@@ -128,7 +132,9 @@ async def check_rule_set(who: Operator, body: Document, db: Database) -> Respons
         rule_set, flaws = await _checked(tx, body)
         if rule_set is not None:
             flaws = [*flaws, *await stored.missing_rates(tx, rule_set)]
-    return answer(Checked(errors=[FlawView(**flaw.model_dump()) for flaw in flaws])).response()
+        loose = [each for each in references(body) if each.kind in LOOSE.values()]
+        notes = [_nobody(each) for each in await stored.unknown_references(tx, loose)]
+    return answer(Checked(errors=_views(flaws), notes=_views(notes))).response()
 
 
 @router.post("/rule-sets/{id}/activate", response_model=RuleSetVersion)
@@ -245,10 +251,22 @@ async def _checked(tx: AsyncConnection, document: Any) -> tuple[RuleSet | None, 
     found = read_rule_set(document)
     rule_set = found if isinstance(found, RuleSet) else None
     flaws = [] if isinstance(found, RuleSet) else list(found)
-    for each in await stored.unknown_references(tx, references(document)):
+    named = [each for each in references(document) if each.kind in NAMED.values()]
+    for each in await stored.unknown_references(tx, named):
         detail = f"There is no {each.kind} {each.id}."
         flaws.append(Flaw(pointer=each.pointer, code=f"{each.kind}_unknown", detail=detail))
     return rule_set, flaws
+
+
+def _nobody(each: Reference) -> Flaw:
+    detail = (
+        f"No {'location' if each.kind == 'group' else 'article'} has the {each.kind} {each.id}."
+    )
+    return Flaw(pointer=each.pointer, code="nobody", detail=detail)
+
+
+def _views(flaws: Sequence[Flaw]) -> list[FlawView]:
+    return [FlawView(**flaw.model_dump()) for flaw in flaws]
 
 
 def _invalid(flaws: Sequence[Flaw]) -> Problem:

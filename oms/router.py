@@ -140,8 +140,9 @@ class _Walk:
                 undone = [s.model_copy(update={"undone": True}) for s in after.stages]
                 state.stages += undone[len(state.stages) :]
                 state.key.append((0, 0))
-                continue
-            state = after
+                short = lines
+            else:
+                state = after
             if rule.left != "next_rule":
                 state.then |= {each.line: rule.left for each in short}
         return state

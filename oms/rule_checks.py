@@ -38,12 +38,15 @@ NAMED = {
 }
 """Fields that name things which must exist, and what those are."""
 
+LOOSE = {"groups": "group", "tags": "tag", "without_tags": "tag"}
+"""Fields that name what nothing may have yet."""
+
 Part = TypeVar("Part", bound=Wire)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something a rule set names. `kind`: `location`, `channel`, `carrier`, `sku`."""
+    """Something a rule set names. `kind`: one of the values of `NAMED` and `LOOSE`."""
 
     kind: str
     id: str
@@ -67,7 +70,11 @@ def read_rule_set(document: Any) -> RuleSet | tuple[Flaw, ...]:
 
 def references(document: Any) -> list[Reference]:
     """What the document names, also where other parts of it are wrong."""
-    return list(_references(document, ""))
+    found = _references(document, "")
+    return [each for each in found if each.kind in _LOOSE or re.fullmatch(ID_PATTERN, each.id)]
+
+
+_LOOSE = frozenset(LOOSE.values())
 
 
 def _references(value: Any, pointer: str) -> Iterator[Reference]:
@@ -78,10 +85,11 @@ def _references(value: Any, pointer: str) -> Iterator[Reference]:
         return
     for name, child in value.items():
         here = f"{pointer}/{escaped(name)}"
-        if name in NAMED and isinstance(child, list):
+        kind = (NAMED | LOOSE).get(name)
+        if kind is not None and isinstance(child, list):
             for i, id in enumerate(child):
-                if isinstance(id, str) and re.fullmatch(ID_PATTERN, id):
-                    yield Reference(NAMED[name], id, f"{here}/{i}")
+                if isinstance(id, str) and id.isprintable():
+                    yield Reference(kind, id, f"{here}/{i}")
         else:
             yield from _references(child, here)
 

@@ -8,11 +8,12 @@ import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import typer
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from oms.fields import Flaw
 from workers import example_rules
@@ -23,6 +24,7 @@ from workers.routing_views import (
     difference_view,
     errors_view,
     list_view,
+    notes_view,
     rule_set_view,
 )
 from workers.rule_files import FileError, RuleFile, read_rules
@@ -47,13 +49,20 @@ def check(
     """Tell everything that is wrong with a file; with a stack, also names of what there is not."""
     read = _read(file, as_json=as_json)
     if api_key is None and read_running(settings().home) is None:
-        _say(as_json, {"errors": []}, f"{file} is in order, as far as can be told without a stack.")
+        _say(
+            as_json,
+            {"errors": [], "notes": []},
+            f"{file} is in order, as far as can be told without a stack.",
+        )
         return
 
-    flaws = ask_api(lambda api: _check(api, read.document), api_url, api_key)
-    if flaws:
-        _leave_with(file, read.located(flaws), as_json=as_json)
-    _say(as_json, {"errors": []}, f"{file} is in order.")
+    found = ask_api(lambda api: _check(api, read.document), api_url, api_key)
+    notes = read.located(found.notes)
+    if found.errors:
+        _leave_with(file, read.located(found.errors), notes, as_json=as_json)
+    if notes and not as_json:
+        Console().print(notes_view(file, notes), soft_wrap=True)
+    _say(as_json, {"errors": [], "notes": _told(notes)}, f"{file} is in order.")
 
 
 @app.command()
@@ -71,8 +80,8 @@ def put(
 
     async def ask(api: ApiClient) -> Json | list[Flaw]:
         # What would keep it from routing is told before anything is changed.
-        if activate and (flaws := await _check(api, read.document)):
-            return flaws
+        if activate and (errors := (await _check(api, read.document)).errors):
+            return errors
         try:
             added = (await api.put(_path(id), read.document)).body
         except ApiRefused as refused:
@@ -198,9 +207,16 @@ def examples(
         leave(REFUSED, f"There is no example {name}. See `oms routing examples`.")
 
 
-async def _check(api: ApiClient, document: Any) -> list[Flaw]:
-    answer = await api.post("/v1/routing/check", document, key=uuid.uuid4().hex)
-    return [Flaw(**each) for each in answer.body["errors"]]
+class Checked(NamedTuple):
+    """What the API finds in a rule set: errors, and what may be a slip."""
+
+    errors: list[Flaw]
+    notes: list[Flaw]
+
+
+async def _check(api: ApiClient, document: Any) -> Checked:
+    found = (await api.post("/v1/routing/check", document, key=uuid.uuid4().hex)).body
+    return Checked(*([Flaw(**each) for each in found[name]] for name in ("errors", "notes")))
 
 
 async def _activate(api: ApiClient, id: str, version: int) -> Json:
@@ -227,22 +243,28 @@ def _read(file: Path, *, as_json: bool) -> RuleFile:
     return read
 
 
-def _leave_with(file: Path, errors: Sequence[FileError], *, as_json: bool) -> NoReturn:
+def _leave_with(
+    file: Path, errors: Sequence[FileError], notes: Sequence[FileError] = (), *, as_json: bool
+) -> NoReturn:
     if as_json:
-        told = [
-            {
-                "line": error.place.line,
-                "column": error.place.column,
-                "pointer": error.pointer,
-                "code": error.code,
-                "detail": error.detail,
-            }
-            for error in errors
-        ]
-        typer.echo(json.dumps({"errors": told}, indent=2))
-        raise typer.Exit(WRONG_FILE)
-    Console(stderr=True).print(errors_view(file, errors), soft_wrap=True)
+        typer.echo(json.dumps({"errors": _told(errors), "notes": _told(notes)}, indent=2))
+    else:
+        shown = Text.assemble(notes_view(file, notes), errors_view(file, errors))
+        Console(stderr=True).print(shown, soft_wrap=True)
     raise typer.Exit(WRONG_FILE)
+
+
+def _told(errors: Sequence[FileError]) -> list[Json]:
+    return [
+        {
+            "line": error.place.line,
+            "column": error.place.column,
+            "pointer": error.pointer,
+            "code": error.code,
+            "detail": error.detail,
+        }
+        for error in errors
+    ]
 
 
 def _print(as_json: bool, found: Any, view: RenderableType) -> None:

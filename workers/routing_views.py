@@ -20,13 +20,23 @@ Json = Mapping[str, Any]
 
 def errors_view(file: Path, errors: Sequence[FileError]) -> Text:
     """Show everything that is wrong with a file, each as `file:line:column pointer words`."""
+    text = _located(file, errors, "")
+    words = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+    return text.append(f"{words}, nothing was changed.", "bold red")
+
+
+def notes_view(file: Path, notes: Sequence[FileError]) -> Text:
+    """Show what may be a slip, in the same way."""
+    return _located(file, notes, "yellow")
+
+
+def _located(file: Path, errors: Sequence[FileError], style: str) -> Text:
     text = Text()
     for error in errors:
         text.append(f"{file}:{error.place.line}:{error.place.column}", "bold")
         text.append(f" {error.pointer}" if error.pointer else "", "cyan")
-        text.append(f" {error.detail}\n")
-    words = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-    return text.append(f"{words}, nothing was changed.", "bold red")
+        text.append(f" {error.detail}\n", style)
+    return text
 
 
 def as_file(rule_set: Json) -> str:

@@ -158,7 +158,10 @@ async def list_activations(
 
 
 async def unknown_references(tx: AsyncConnection, named: Iterable[Reference]) -> list[Reference]:
-    """Which of these name nothing there is. Carriers are those of the shipping services."""
+    """Which of these name nothing there is. Carriers are those of the shipping services.
+
+    Groups and tags are those that a location and an article have.
+    """
     named = list(named)
     found = await tx.execute(
         text(
@@ -168,6 +171,8 @@ async def unknown_references(tx: AsyncConnection, named: Iterable[Reference]) ->
                 WHEN 'location' THEN EXISTS (SELECT FROM locations l WHERE l.id = r.id)
                 WHEN 'channel' THEN EXISTS (SELECT FROM channels c WHERE c.id = r.id)
                 WHEN 'sku' THEN EXISTS (SELECT FROM products p WHERE p.sku = r.id)
+                WHEN 'group' THEN r.id IN (SELECT unnest(groups) FROM locations)
+                WHEN 'tag' THEN r.id IN (SELECT unnest(tags) FROM products)
                 ELSE EXISTS (SELECT FROM shipping_services s WHERE s.carrier = r.id)
             END
             """

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.api.conftest import Api
+from tests.api.orders import Carried, a_shop, place
 
 SETS, ALL = "/v1/routing/rule-sets", "/v1/routing/activations"
 
@@ -64,6 +65,35 @@ async def test_who_let_which_version_route_and_until_when_is_kept(api: Api) -> N
     assert (await api.operator.get(f"{SETS}?active=true")).json()["data"] == []
 
 
+async def served_from(api: Api) -> str:
+    """Where an order of two lamps for Lyon is served from now."""
+    number = (await place(api)).json()["number"]
+    await Carried(api).order(number)
+    order = (await api.operator.get(f"/v1/orders/{number}")).json()
+    (part,) = order["fulfillment_orders"]
+    return str(part["location"])
+
+
+async def test_the_next_order_goes_by_what_is_live_without_a_deploy(api: Api) -> None:
+    await a_shop(api)
+    near = {"kind": "store", "address": {"country": "FR"}, "latitude": 45.76, "longitude": 4.84}
+    await api.operator.put("/v1/locations/store-presquile", json={"name": "Presqu'île", **near})
+    await api.adjust({"sku": "LAMP-01", "location": "store-presquile", "set": 50})
+    for kind in ("store", "warehouse"):
+        await api.operator.put(f"{SETS}/only", json=a_rule_set({"from": {"kinds": [kind]}}))
+
+    by_default = await served_from(api)
+    await api.operator.post(f"{SETS}/only/activate", json={"version": 2})
+    by_the_second = await served_from(api)
+    await api.operator.post(f"{SETS}/only/activate", json={"version": 1})
+    rolled_back = await served_from(api)
+    await api.operator.post(f"{SETS}/only/deactivate")
+    by_default_again = await served_from(api)
+
+    assert (by_default, by_the_second) == ("store-presquile", "wh-paris")
+    assert (rolled_back, by_default_again) == ("store-presquile", "store-presquile")
+
+
 async def test_a_wrong_rule_set_is_refused_whole_with_every_error(api: Api) -> None:
     await api.has("KNOWN", location="wh-known", units=0)
     wrong = a_rule_set(
@@ -88,8 +118,25 @@ async def test_a_wrong_rule_set_is_refused_whole_with_every_error(api: Api) -> N
         ("/rules/1/lines/skus/1", "sku_unknown"),
         ("/rules/2/from/carriers/0", "carrier_unknown"),
     ]
-    assert checked.json() == {"errors": refused.json()["errors"]}
+    assert checked.json() == {"errors": refused.json()["errors"], "notes": []}
     assert (await api.operator.get(f"{SETS}/wrong")).status_code == 404
+
+
+async def test_a_group_or_tag_that_nothing_has_is_noted_and_may_be_meant(api: Api) -> None:
+    await api.operator.put("/v1/products/GLASS", json={"name": "Glass", "tags": ["fragile"]})
+    rules = a_rule_set(
+        {"lines": {"tags": ["fragile", "fragil"]}, "from": {"groups": ["clear-out"]}}, {}
+    )
+
+    checked = (await api.operator.post("/v1/routing/check", json=rules)).json()
+    put = await api.operator.put(f"{SETS}/slip", json=rules)
+
+    assert checked["errors"] == []
+    assert [(note["pointer"], note["detail"]) for note in checked["notes"]] == [
+        ("/rules/0/lines/tags/1", "No article has the tag fragil."),
+        ("/rules/0/from/groups/0", "No location has the group clear-out."),
+    ]
+    assert put.status_code == 201
 
 
 async def test_more_errors_than_anybody_reads_are_counted(api: Api) -> None:

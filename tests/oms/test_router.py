@@ -154,6 +154,16 @@ def test_all_of_a_rules_lines_or_none_are_served_where_it_says_so() -> None:
     assert places(whole) == [("wh-paris", 4)]
 
 
+def test_what_a_rule_serves_whole_or_not_at_all_is_left_as_it_says() -> None:
+    whole = {"name": "One store", "from": {"kinds": ["store"]}, "complete": True, "left": "cancel"}
+
+    decision = decide([whole], {"store-lyon": {"LAMP": 1}}, Demand(1, "LAMP", 4))
+    enough = decide([whole], {"store-lyon": {"LAMP": 4}}, Demand(1, "LAMP", 4))
+
+    assert (places(decision), decision.then) == ([], {1: "cancel"})
+    assert (places(enough), enough.then) == ([("store-lyon", 4)], {})
+
+
 def test_what_is_left_is_told_with_what_the_rule_says_of_it() -> None:
     rules = [{**NEAREST, "left": "cancel"}]
 

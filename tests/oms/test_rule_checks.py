@@ -231,7 +231,7 @@ def test_what_is_named_is_found_wherever_it_stands_also_beside_errors() -> None:
             {
                 "when": {"channels": ["web"], "methods": ["drone"]},
                 "lines": {"skus": ["LAMP", "no sku"]},
-                "from": {"locations": ["paris"], "carriers": ["dhl"], "groups": ["fr"]},
+                "from": {"locations": ["paris"], "carriers": ["dhl"], "groups": ["île de France"]},
             }
         ],
         "never": [{"from": {"locations": ["lyon"]}}],
@@ -242,6 +242,7 @@ def test_what_is_named_is_found_wherever_it_stands_also_beside_errors() -> None:
         Reference("sku", "LAMP", "/rules/0/lines/skus/0"),
         Reference("location", "paris", "/rules/0/from/locations/0"),
         Reference("carrier", "dhl", "/rules/0/from/carriers/0"),
+        Reference("group", "île de France", "/rules/0/from/groups/0"),
         Reference("location", "lyon", "/never/0/from/locations/0"),
     ]
 

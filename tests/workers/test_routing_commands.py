@@ -142,6 +142,18 @@ async def test_a_wrong_file_is_told_whole_by_line_and_changes_nothing(desk: Desk
     assert (await desk.oms("list", "--json")).stdout == '{\n  "data": []\n}\n'
 
 
+async def test_what_may_be_a_slip_is_noted_and_no_error(desk: Desk) -> None:
+    file = desk.file(FIRST.replace("kinds: [store]", "groups: [clear-outt]"))
+
+    checked = await desk.oms("check", file)
+
+    assert checked.exit_code == 0
+    assert checked.stdout.splitlines() == [
+        f"{file}:5:21 /rules/0/from/groups/0 No location has the group clear-outt.",
+        f"{file} is in order.",
+    ]
+
+
 async def test_a_rule_set_that_lacks_a_rate_is_not_even_put_to_go_live(desk: Desk) -> None:
     place = {"name": "Oslo", "kind": "store", "address": {"country": "NO"}}
     costly = {**place, "handling_minor": 100, "currency": "NOK"}
