@@ -61,7 +61,7 @@ def check(
     if found.errors:
         _leave_with(file, read.located(found.errors), notes, as_json=as_json)
     if notes and not as_json:
-        Console().print(notes_view(file, notes), soft_wrap=True)
+        Console().print(notes_view(file, notes), soft_wrap=True, end="")
     _say(as_json, {"errors": [], "notes": _told(notes)}, f"{file} is in order.")
 
 
