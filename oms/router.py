@@ -232,7 +232,8 @@ class _Walk:
 
     def _share_out(self, state: _State, item: Item, rows: Ints, given: Ints, keep: int) -> None:
         """To the lines: the nearer place first, to the earlier lines first."""
-        rest = {int(row): int(n) for row, n in zip(rows, given, strict=True) if n}
+        gives = np.flatnonzero(given)
+        rest = dict(zip(rows[gives].tolist(), given[gives].tolist(), strict=True))
         is_kit = any(line.kit is not None for line in item.lines)
         for line in item.lines:
             share = state.open[line.line] // item.count if is_kit else 1
@@ -333,15 +334,12 @@ class _Walk:
     def _decision(self, state: _State) -> Decision:
         left = tuple(self._missing(each, state) for each in state.short(self.demands))
         record = self._record(state, left) if self.told else None
-        rank = {id: n for n, id in enumerate(self._nearest_first())}
-        picks = sorted(state.picks, key=lambda pick: (pick.line, rank[pick.location]))
-        plan = Plan(_joined(picks), state.exact)
+        plan = Plan(_joined(sorted(state.picks, key=self._nearer_first)), state.exact)
         return Decision(plan, left, state.then, tuple(state.key), state.by, record)
 
-    def _nearest_first(self) -> Iterator[str]:
-        ids = self.shelves.locations.ids
-        order = np.argsort(self.asked.metres, kind="stable")
-        return (ids[row] for row in order)
+    def _nearer_first(self, pick: Pick) -> tuple[int, int, int]:
+        row = self.shelves.locations.row_of[pick.location]
+        return pick.line, int(self.asked.metres[row]), row
 
     def _missing(self, demand: Demand, state: _State) -> Missing:
         available = 0
