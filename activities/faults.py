@@ -9,7 +9,7 @@ from oms.errors import OmsError, Unreachable, told
 
 BROKEN_INVARIANT = "broken_invariant"
 
-_BUGS = (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+BUGS = (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def as_application_errors() -> Iterator[None]:
             non_retryable=not fault.retryable,
             next_retry_delay=fault.retry_after if isinstance(fault, Unreachable) else None,
         ) from fault
-    except _BUGS as bug:
+    except BUGS as bug:
         raise ApplicationError(
             f"broken invariant: {told(bug)}",
             type=BROKEN_INVARIANT,

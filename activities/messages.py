@@ -55,6 +55,22 @@ class CommandAt(Message):
     expected_version: int | None = None
 
 
+class AtReroute(Message):
+    """A reroute, at the process's own time. `last`: the look before found nothing left."""
+
+    id: str
+    at: datetime
+    last: bool = False
+
+
+class SteerAt(Message):
+    """A word said to a reroute: `pause`, `resume` or `stop`."""
+
+    id: str
+    word: str
+    at: datetime
+
+
 class ParkAt(Message):
     """A step that waits for a person, in the workflow that waits."""
 

@@ -181,6 +181,8 @@ def _check(body: LocationBody) -> None:
 def _columns(body: LocationBody) -> dict[str, Any]:
     values = body.model_dump()
     values["country"] = body.address.country
+    if body.active:
+        values["cleared_at"] = None  # it is open, and keeps what it has
     if body.serves is None:
         at_the_counter = ["store_pickup", "carry_out"] if body.kind == "store" else []
         values["serves"] = ["home", *at_the_counter]

@@ -1,6 +1,9 @@
 """Orders that leave a place that closes, or an article that is recalled: what becomes of each."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from pydantic import Field
 
@@ -51,6 +54,34 @@ class RerouteProgress(Message):
         """The same for people."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.done.items()))
         return f"{sum(self.done.values())} orders done ({counts or 'none'}), {self.left} left"
+
+
+class RerouteBook(Protocol):
+    """Reroutes in SQL: each method is a transaction, or a few, and safe to repeat."""
+
+    async def orders_to_reroute(self, id: str, *, again: bool) -> Sequence[str]:
+        """The next orders to look at; with `again`, after them those that failed once."""
+        ...
+
+    async def reroute_goes_on(self, id: str, at: datetime) -> bool:
+        """Whether it is running, and nobody paused or stopped it."""
+        ...
+
+    async def reroute_order(self, id: str, number: str, at: datetime) -> None:
+        """Let an order leave, and keep what became of it."""
+        ...
+
+    async def reroute_failed(self, id: str, number: str, fault: str, at: datetime) -> None:
+        """Keep that an order met a fault of ours; nothing of it changed."""
+        ...
+
+    async def reroute_looked(self, id: str, at: datetime, *, last: bool) -> RerouteProgress:
+        """Tell how far it is. It ends here if nothing is left, and this was to be the `last`."""
+        ...
+
+    async def steer_reroute(self, id: str, word: str, at: datetime) -> None:
+        """Pause, resume or stop it."""
+        ...
 
 
 _WORDS = {

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.db import idempotency
+from adapters.db import idempotency, reroutes
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting
 from adapters.db.overdue import tell_overdue_incoming, tell_overdue_transfers
@@ -37,7 +37,8 @@ from adapters.db.running_low import tell_running_low
 from adapters.metrics import count_events
 from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
-from workflows.starting import StartOrder, start_order
+from workflows.messages import RerouteRef
+from workflows.starting import StartOrder, start_order, start_reroute
 
 LOOKS_EVERY = timedelta(seconds=2)
 FORGETS_EVERY = timedelta(hours=1)
@@ -50,6 +51,9 @@ _WATCHES_A_TWENTIETH = 19
 
 YOUNG = timedelta(seconds=10)
 """An order this young is being started by the request that placed it."""
+
+ABANDONED = timedelta(minutes=1)
+"""A reroute that nobody has looked at for so long has lost its run."""
 
 _BATCH = 50
 _RPC_TIMEOUT = timedelta(seconds=5)
@@ -81,6 +85,7 @@ class Relay:
             "payment_poll_seconds": payment_poll_seconds,
         }
         self._nudged, self._inbound, self._rose = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._rerouted = asyncio.Event()
         watched = ("send_nudges", "apply_inbound", "sweep", "release_backorders")
         self._looked = dict.fromkeys(watched, time.monotonic())
 
@@ -95,6 +100,7 @@ class Relay:
             tasks.create_task(self._each(self.send_nudges, self._nudged))
             tasks.create_task(self._each(self.apply_inbound, self._inbound))
             tasks.create_task(self._each(self.sweep, asyncio.Event()))
+            tasks.create_task(self._each(self.start_reroutes, self._rerouted))
             tasks.create_task(
                 self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
             )
@@ -134,6 +140,7 @@ class Relay:
             "oms_nudge": self._nudged,
             "oms_inbound": self._inbound,
             "oms_backorders": self._rose,
+            "oms_reroutes": self._rerouted,
         }
         while True:
             try:
@@ -191,6 +198,19 @@ class Relay:
         for number in await expired_reservations(self._engine, now, most=_BATCH):
             await self._end_reservation(number, now)
         return len(unstarted)
+
+    async def start_reroutes(self) -> int:
+        """Start the processes of reroutes that have none, or whose run is gone."""
+        now = datetime.now(UTC)
+        async with self._engine.connect() as tx:
+            found = await reroutes.idle(tx, now, silent=ABANDONED, most=_BATCH)
+        for each in found:
+            ref = RerouteRef(id=each.id, words=each.words)
+            await start_reroute(self._client, ref, task_queue=self._common["task_queue"])
+            async with self._engine.begin() as tx:
+                await reroutes.touch(tx, each.id, now)
+            log.info("reroute_started", reroute=each.id)
+        return len(found)
 
     async def _start(self, order: Unstarted, now: datetime) -> None:
         await start_order(self._client, StartOrder(**order._asdict(), **self._common))

@@ -19,8 +19,10 @@ from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.reroutes import RerouteActivities
 from adapters.carriers.simulator import SimulatedCarrier
 from adapters.db.book import SqlBook
+from adapters.db.reroute_book import SqlReroutes
 from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from adapters.psp.simulator import SimulatedProvider
@@ -29,14 +31,16 @@ from workers.sandbox import workflow_runner
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 from workflows.queues import EFFECTS, Kind, queue_for
+from workflows.reroute import RerouteOrders
 
-WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow)
+WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow, RerouteOrders)
 
 
 def effects_over(book: SqlBook, outside: Http) -> Sequence[object]:
     """All our effects, wired to the books and to one outside."""
     return (
         OrderActivities(book),
+        RerouteActivities(SqlReroutes(book.engine, book)),
         PaymentActivities(book, {"simulator": SimulatedProvider(outside)}),
         CarrierActivities(book, SimulatedCarrier(outside)),
         NodeActivities(book, SimulatedNode(outside)),

@@ -39,6 +39,13 @@ class FulfillmentRef(Message):
     parked: tuple[Parked, ...] = ()
 
 
+class RerouteRef(Message):
+    """A reroute by its id, and in words for people; nothing that a person wrote."""
+
+    id: str
+    words: str
+
+
 class Placed(Message):
     """How placing ended: `confirmed` or `refused`."""
 

@@ -18,11 +18,12 @@ from temporalio.common import (
 from temporalio.exceptions import TemporalError
 
 from oms.money import format_money
-from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.numbers import fulfillment_workflow_id, order_workflow_id, reroute_workflow_id
 from oms.ports import Message
 from workflows.fulfillment import FulfillmentWorkflow
-from workflows.messages import FulfillmentRef, OrderRef, Placed
+from workflows.messages import FulfillmentRef, OrderRef, Placed, RerouteRef
 from workflows.order import OrderWorkflow
+from workflows.reroute import RerouteOrders
 from workflows.search import CHANNEL, LOCATION, ORDER, STAGE, TOTAL_MINOR
 
 
@@ -124,6 +125,24 @@ async def start_order(client: Client, order: StartOrder) -> None:
         search_attributes=_search_attributes(order),
         static_summary=_summary(order),
         static_details=_details(order),
+    )
+
+
+async def start_reroute(client: Client, ref: RerouteRef, *, task_queue: str) -> None:
+    """Start the process of a reroute unless it runs.
+
+    Raises:
+        temporalio.service.RPCError: Temporal does not answer.
+    """
+    await client.start_workflow(
+        RerouteOrders.run,
+        ref,
+        id=reroute_workflow_id(ref.id),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(STAGE, "running")]),
+        static_summary=ref.words,
+        static_details=f"`oms reroute watch {ref.id}` tells how far it is.",
     )
 
 

@@ -76,6 +76,11 @@ class SqlBook(OrderBook):
         self._reads = by_statement(engine)
 
     @property
+    def engine(self) -> AsyncEngine:
+        """The database of these books."""
+        return self._engine
+
+    @property
     def policy(self) -> Policy:
         """The durations that the merchant chose."""
         return self._policy
@@ -222,9 +227,7 @@ class SqlBook(OrderBook):
             broken.add(release.order)
             return False
 
-    # --- many at once ---
-
-    async def reroute(self, reroute: str, number: str, at: datetime, *, actor: str) -> None:
+    async def leave_places(self, number: str, at: datetime, reroute: str, *, actor: str) -> None:
         """Let an order leave the places that may not serve it; once for a reroute, and kept."""
 
         async def leave(unit: OrderUnit) -> None:

@@ -55,6 +55,14 @@ class Reroute(NamedTuple):
     ended_at: datetime | None
     version: int
 
+    @property
+    def words(self) -> str:
+        """What it is, without what a person wrote."""
+        if self.kind == "location":
+            return f"Reroute {self.id}: {self.location} was closed"
+        where = f" at {self.location}" if self.location else ""
+        return f"Reroute {self.id}: {self.sku} was recalled{where}"
+
 
 _BEGIN = text(
     "INSERT INTO reroutes (id, kind, location, sku, reason, status, actor, at, version)"
@@ -89,6 +97,7 @@ async def begin(
         begun = await tx.execute(_BEGIN, values | more)
         row = begun.one_or_none() or (await tx.execute(_UNDER_WAY, values)).one_or_none()
         if row is not None:  # else the other one has just ended
+            await tx.execute(text("SELECT pg_notify('oms_reroutes', '')"))
             return Reroute(*row)
 
 
@@ -109,8 +118,8 @@ async def steer(tx: AsyncConnection, id: str, word: str, at: datetime) -> Rerout
     *froms, to = _STEPS[word]
     moved = await tx.execute(
         text(
-            "UPDATE reroutes SET status = :to, version = version + 1,"
-            " ended_at = CASE WHEN :to = 'cancelled' THEN CAST(:at AS timestamptz) END"
+            "UPDATE reroutes SET status = CAST(:to AS text), version = version + 1, ended_at ="
+            " CASE WHEN CAST(:to AS text) = 'cancelled' THEN CAST(:at AS timestamptz) END"
             " WHERE id = :id AND status = ANY(:froms)"
         ),
         {"id": id, "to": to, "froms": froms, "at": at},
@@ -126,23 +135,27 @@ async def steer(tx: AsyncConnection, id: str, word: str, at: datetime) -> Rerout
     return await read(tx, id)
 
 
-async def idle(tx: AsyncConnection, now: datetime, *, silent: timedelta, most: int) -> list[str]:
-    """Reroutes under way whose process has not looked for a while, or never did."""
-    found = await tx.scalars(
+async def idle(
+    tx: AsyncConnection, now: datetime, *, silent: timedelta, most: int
+) -> list[Reroute]:
+    """Reroutes that run and whose process has not looked for a while, or never did."""
+    found = await tx.execute(
         text(
-            "SELECT id FROM reroutes WHERE status = 'running'"
+            f"SELECT {_COLUMNS} FROM reroutes WHERE status = 'running'"
             " AND (touched_at IS NULL OR touched_at < :before) ORDER BY at LIMIT :most"
         ),
         {"before": now - silent, "most": most},
     )
-    return list(found)
+    return [Reroute(*row) for row in found]
 
 
-async def touch(tx: AsyncConnection, id: str, at: datetime) -> None:
-    """Write that its process is there."""
-    await tx.execute(
-        text("UPDATE reroutes SET touched_at = :at WHERE id = :id"), {"id": id, "at": at}
+async def touch(tx: AsyncConnection, id: str, at: datetime) -> bool:
+    """Write that its process is there; whether it is to go on."""
+    found = await tx.scalar(
+        text("UPDATE reroutes SET touched_at = :at WHERE id = :id RETURNING status = 'running'"),
+        {"id": id, "at": at},
     )
+    return bool(found)
 
 
 # --- carried out ----------------------------------------------------------------------------

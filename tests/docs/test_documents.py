@@ -15,6 +15,7 @@ import activities.carriers
 import activities.nodes
 import activities.orders
 import activities.payments
+import activities.reroutes
 from activities.faults import BROKEN_INVARIANT
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect
@@ -203,7 +204,13 @@ def test_decisions_are_numbered_and_say_why() -> None:
 
 
 def defined_activities() -> set[str]:
-    modules = (activities.carriers, activities.nodes, activities.orders, activities.payments)
+    modules = (
+        activities.carriers,
+        activities.nodes,
+        activities.orders,
+        activities.payments,
+        activities.reroutes,
+    )
     return {
         name
         for module in modules

@@ -163,6 +163,21 @@ async def resolved(world: World) -> str:
     return number
 
 
+async def left_a_closed_place(world: World) -> str:
+    await world.works_by_hand("wh-lyon", "wh-paris")
+    await world.has_place("wh-paris", latitude=48.85, longitude=2.35)
+    await world.holds("LAMP", "wh-paris", 10)
+    number = await in_grace(world)
+    offer = (await world.until_offered(number))[0]
+    await world.node(offer["id"], "accept")
+    body = {"reason": "water damage", "reroute": True}
+    told = await world.ok("POST", "/v1/locations/wh-lyon/close", body)
+    await world.temporal.get_workflow_handle(f"reroute/{told['reroute']['id']}").result()
+    await world.node(offer["id"], "cancel-response", {"accepted": True})
+    await world.until_offered(number)
+    return number
+
+
 async def continued_as_new(world: World) -> str:
     await world.works_by_hand("wh-lyon")
     server_suggests = steps.history_is_long
@@ -184,6 +199,7 @@ ROUTED: tuple[Scenario, ...] = (
     stopped_by_its_location,
     turned_down,
     ready_to_collect,
+    left_a_closed_place,
     parked_at_its_label,
     parked_at_its_capture,
     resolved,
@@ -214,6 +230,8 @@ async def _write(world: World, name: str, number: str) -> None:
     runs = {"order": f"order/{number}"}
     for each in order["fulfillment_orders"]:
         runs[each["id"].rsplit("-", 1)[1]] = f"fulfillment/{each['id']}"
+    for each in (await world.ok("GET", "/v1/reroutes"))["data"]:
+        runs["reroute"] = f"reroute/{each['id']}"
     for what, id in runs.items():
         await _settled(world.temporal, id)
         history = await world.temporal.get_workflow_handle(id).fetch_history()

@@ -139,7 +139,7 @@ class Shop:
                 at=LATER,
             )
         for _ in range(2):
-            await self.book.reroute(reroute, number, LATER, actor="operator:ines")
+            await self.book.leave_places(number, LATER, reroute, actor="operator:ines")
         async with self.db.connect() as tx:
             found = await reroutes.orders_of(tx, reroute, outcome=None, after=None, limit=100)
         (done,) = [row for row in found if row["order_number"] == number]

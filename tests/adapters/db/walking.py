@@ -503,7 +503,7 @@ class Walk:
                 at=self.now,
             )
         for _ in range(2):
-            await self.book.reroute(id, order.number, self.now, actor="walk")
+            await self.book.leave_places(order.number, self.now, id, actor="walk")
         async with self._db.connect() as tx:
             (done,) = await reroutes.orders_of(tx, id, outcome=None, after=None, limit=9)
         assert done["tries"] == 1
