@@ -16,7 +16,11 @@ from sqlalchemy.exc import OperationalError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import is_current
+from adapters.db.rule_sets import list_rule_sets, missing_rates
+from oms.rule_checks import read_rule_set
+from oms.rules import RuleSet
 from workers.duty import is_resting
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.places import is_free
@@ -39,6 +43,7 @@ from workflows.queues import queue_for
 _START = "make up"
 _FETCH = ".venv/bin/oms setup"
 _DEPLOY = ".venv/bin/oms deploy"
+_RULES = "routing rules"
 
 
 class Health(StrEnum):
@@ -215,7 +220,31 @@ async def _database(url: str) -> list[Finding]:
     if await is_resting(url):
         detail = "rests after a restore: no order is taken and nothing acts"
         return [good("database", "answers"), migrations, broken("mode", detail, "oms recover")]
-    return [good("database", "answers"), migrations]
+    if not current:
+        return [good("database", "answers"), migrations]
+    return [good("database", "answers"), migrations, await routing_rules(url)]
+
+
+async def routing_rules(url: str) -> Finding:
+    """Say which rules route, and whom they leave out because they cannot count its money."""
+    engine = connect_database(url)
+    try:
+        async with engine.connect() as tx:
+            active = await list_rule_sets(tx, after=None, limit=1, active=True)
+            if not active:
+                return good(_RULES, "the default: fewest parcels, then nearest")
+            name = f"{active[0]['id']} v{active[0]['version']}"
+            rules = read_rule_set(active[0]["document"])
+            if not isinstance(rules, RuleSet):
+                detail = f"{name} cannot be read, so the default routes"
+                return broken(_RULES, detail, ".venv/bin/oms routing rollback")
+            missing = await missing_rates(tx, rules)
+    finally:
+        await engine.dispose()
+    if not missing:
+        return good(_RULES, name)
+    put = f".venv/bin/oms routing put {active[0]['id']} FILE --activate"
+    return Finding(_RULES, Health.NOTE, f"{name}: {' '.join(each.detail for each in missing)}", put)
 
 
 async def _temporal(address: str, workers: Mapping[str, int | None]) -> list[Finding]:

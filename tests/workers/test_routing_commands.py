@@ -17,6 +17,7 @@ from api.wiring import ApiSettings
 from tests.api.conftest import no_temporal
 from tests.world import serving
 from workers import cli, commands_routing
+from workers.doctor import Health, routing_rules
 from workers.example_rules import names, text
 
 KEY = "key-of-the-operator"
@@ -167,6 +168,26 @@ async def test_a_rule_set_that_lacks_a_rate_is_not_even_put_to_go_live(desk: Des
     assert (live.exit_code, kept.exit_code, refused.exit_code) == (2, 0, 1)
     assert "NOK has no rate, and location oslo counts in it." in live.stderr
     assert "rate_missing" in refused.stderr
+
+
+async def test_the_doctor_says_what_routes_and_whom_it_cannot_count(
+    desk: Desk, database_url: str
+) -> None:
+    default = await routing_rules(database_url)
+    file = desk.file(FIRST.replace('"0.50"', '"0.50", handling: "1"'))
+    await desk.oms("put", "shop", file, "--activate")
+    well = await routing_rules(database_url)
+    late = {"name": "Oslo", "kind": "store", "address": {"country": "NO"}, "handling_minor": 100}
+    await desk.http.put("/v1/locations/oslo", json={**late, "currency": "NOK"})
+    lacking = await routing_rules(database_url)
+
+    assert (default.health, default.detail) == (
+        Health.GOOD,
+        "the default: fewest parcels, then nearest",
+    )
+    assert (well.health, well.detail) == (Health.GOOD, "shop v1")
+    assert lacking.health is Health.NOTE
+    assert lacking.detail == "shop v1: NOK has no rate, and location oslo counts in it."
 
 
 async def test_ready_made_rules_are_printed_and_may_be_put_as_they_are(desk: Desk) -> None:
