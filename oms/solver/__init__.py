@@ -6,9 +6,9 @@ found is proven in integers; where the effort does not suffice, a bound says how
 
 import numpy as np
 
-from oms.solver.best import best
 from oms.solver.model import Core, Flags, Ints, Problem, Solution, limited, reduced
 from oms.solver.plans import filled
+from oms.solver.question import best
 from oms.solver.search import Found
 
 __all__ = ["DEFAULT", "Flags", "Ints", "Problem", "Solution", "solve"]

@@ -52,6 +52,26 @@ class Plans:
         """What the set of these rows costs."""
         return int(self.costs(rows[None])[0])
 
+    def best_of(self, sends: Flags) -> tuple[Ints, int]:
+        """Of these sets (masks of rows) the one that costs least, and what it costs."""
+        core = self.core
+        # In floats for their speed: units of one item are exact in them.
+        served = (sends.astype(float) @ core.cap.astype(float) >= core.wanted).all(axis=1)
+        if core.most is not None:
+            served &= (sends & ~core.sends).sum(axis=1) <= core.most
+        sends = sends[served]
+        total = sends @ core.fixed
+        for item, wanted in enumerate(core.wanted):
+            order = np.argsort(core.cost[:, item], kind="stable")
+            order = order[core.cap[order, item] > 0]
+            cap = sends[:, order] * core.cap[order, item]
+            given = np.clip(wanted - (np.cumsum(cap, axis=1) - cap), 0, cap)
+            total += given @ core.cost[order, item]
+        if not len(total):
+            return np.zeros(0, np.int64), BEYOND
+        best = int(np.argmin(total))
+        return np.flatnonzero(sends[best] & ~core.sends), int(total[best])
+
     def greedy(self, price: Floats, start: Ints) -> Ints:
         """Add to `start` the row that serves what is left at the least cost for its worth.
 
@@ -93,12 +113,13 @@ class Plans:
             if costs[best] >= cost:
                 return rows, cost
             cost = int(costs[best])
-            rows = np.unique(sets[best][sets[best] < self.nobody])
+            rows = np.sort(sets[best][sets[best] < self.nobody])
 
     def _neighbours(self, rows: Ints, candidates: Ints) -> Ints:
         """The sets with one row less, another in its place, or one more."""
-        candidates = np.setdiff1d(candidates, rows)[: _SWAPS // (len(rows) + 1) ** 2]
-        candidates = candidates[~self.core.sends[candidates]]
+        fresh = ~self.core.sends
+        fresh[rows] = False
+        candidates = candidates[fresh[candidates]][: _SWAPS // (len(rows) + 1) ** 2]
         others = np.append(candidates, self.nobody)
         sets = np.broadcast_to(rows, (len(rows), len(others), len(rows))).copy()
         every = np.arange(len(rows))
@@ -106,6 +127,32 @@ class Plans:
         sets = np.concatenate([sets, np.full((*sets.shape[:2], 1), self.nobody)], axis=2)
         more = np.concatenate([np.broadcast_to(rows, (len(others), len(rows))), others[:, None]], 1)
         return np.concatenate([sets.reshape(-1, len(rows) + 1), more[:-1]])
+
+
+def subsets(costs: Ints, room: int, most: int) -> Flags | None:
+    """All sets whose costs together are at most `room`, as masks; None if more than `most`.
+
+    Args:
+        costs: Of each member, at least 0; shape (members,).
+        room: At least 0.
+        most: So many sets are still listed.
+    """
+    order = np.argsort(costs, kind="stable")
+    sorted_ = costs[order]
+    level, spent, last = np.zeros((1, len(costs)), np.bool_), np.zeros(1, np.int64), np.array([-1])
+    levels, listed = [level], 1
+    while len(level):
+        # Each set goes on with any later member that still fits.
+        more = np.maximum(np.searchsorted(sorted_, room - spent, side="right") - last - 1, 0)
+        listed += int(more.sum())
+        if listed > most:
+            return None
+        parent = np.repeat(np.arange(len(level)), more)
+        last = np.arange(len(parent)) - np.repeat(np.cumsum(more) - more - last - 1, more)
+        level, spent = level[parent], spent[parent] + sorted_[last]
+        level[np.arange(len(level)), order[last]] = True
+        levels.append(level)
+    return np.concatenate(levels)
 
 
 def filled(problem: Problem, sends: Flags) -> tuple[Ints, int]:

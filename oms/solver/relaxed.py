@@ -68,10 +68,12 @@ class Proof:
         total: No plan of the node costs less; shape (nodes,).
         less: By how much each row's part is below 0; shape (nodes, rows). Where it is above, not
             to send costs at least so much more than `total`; where below, to send does.
+        each: What a row that sends is worth besides; in `less`; shape (nodes,).
     """
 
     total: Ints
     less: Ints
+    each: Ints
 
 
 class Relaxation:
@@ -88,25 +90,66 @@ class Relaxation:
         self.wanted, self.cap = core.wanted.astype(float), core.cap.astype(float)
         self.cost, self.fixed = core.cost / above, core.fixed / above
 
-    def proven(self, nodes: Nodes, price: Floats, each: Floats) -> Proof:
+    def proven(self, nodes: Nodes, price: Floats) -> Proof:
         """The bound by these prices, in integers.
 
         Args:
             nodes: The parts of the search.
             price: Of each item, in floats where `above` is 1; shape (nodes, items).
-            each: Of a row that sends; shape (nodes,).
         """
         limit = 4.0 * self.above * self.scale
         prices = np.rint(np.clip(price * self.above * self.scale, 0, limit)).astype(np.int64)
-        eachs = np.rint(np.clip(each * self.above * self.scale, -limit, limit)).astype(np.int64)
         worth = (np.maximum(prices[:, None, :] - self._cost, 0) * self.core.cap).sum(axis=2)
         less = worth - self._fixed
+        free = ~(nodes.inside | nodes.outside)
+        each = self._each(np.where(free, -less, BEYOND), nodes.count, int(limit))
         inside = np.where(nodes.inside, less, 0)
-        less += eachs[:, None]
-        free = np.where(nodes.inside | nodes.outside, 0, np.maximum(less, 0))
-        total = prices @ self.core.wanted + eachs * nodes.count - inside.sum(axis=1)
-        fits = free.sum(axis=1, dtype=float) + abs(inside.sum(axis=1, dtype=float)) < BEYOND // 4
-        return Proof(np.where(fits, total - free.sum(axis=1), -BEYOND), less)
+        less += each[:, None]
+        sends = np.where(free, np.maximum(less, 0), 0)
+        total = prices @ self.core.wanted + each * nodes.count - inside.sum(axis=1)
+        fits = sends.sum(axis=1, dtype=float) + abs(inside.sum(axis=1, dtype=float)) < BEYOND // 4
+        total = np.where(fits, total - sends.sum(axis=1), -BEYOND)
+        return Proof(total, less, each)
+
+    def _each(self, parts: Ints, count: Ints, limit: int) -> Ints:
+        """What sending is worth besides, so that as many rows do as must, or not more than may."""
+        count = np.clip(count, 0, parts.shape[1] - 1)
+        if self.sign > 0:
+            which = np.maximum(count - 1, 0)[:, None]
+            each = np.take_along_axis(_ordered(parts, which), which, 1)[:, 0]
+            return np.where(count > 0, np.clip(each, 0, limit), 0)
+        which = count[:, None]
+        each = np.take_along_axis(_ordered(parts, which), which, 1)[:, 0]
+        return np.clip(each, -limit, 0)
+
+
+def _ordered(parts: Ints, which: Ints) -> Ints:
+    """The parts of each node in order, at least as far as the one asked for."""
+    return np.partition(parts, which[0, 0], axis=1) if len(parts) == 1 else np.sort(parts, axis=1)
+
+
+def raised(
+    relaxation: Relaxation, rows: Ints, price: Floats, each: float, *, rounds: int
+) -> Floats:
+    """Prices that prove more: one item after the other gets the best one at the others' prices.
+
+    With the other prices as they are, a row begins to give an item at a price of its own; the best
+    price is where those that give have as much as is wanted.
+    """
+    price, wanted = price.copy(), relaxation.wanted
+    cap, cost, fixed = (of[rows] for of in (relaxation.cap, relaxation.cost, relaxation.fixed))
+    worth = cap * np.maximum(price - cost, 0)
+    needed = fixed - each - worth.sum(axis=1)
+    begins = np.where(cap > 0, cost, np.inf)
+    for item in [*range(len(price))] * rounds:
+        needed += worth[:, item]
+        at = begins[:, item] + np.maximum(needed, 0) / np.maximum(cap[:, item], 1)
+        order = np.argsort(at, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(cap[order, item]), wanted[item]))
+        price[item] = at[order[min(enough, len(order) - 1)]]
+        worth[:, item] = cap[:, item] * np.maximum(price[item] - cost[:, item], 0)
+        needed -= worth[:, item]
+    return price
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,21 +160,19 @@ class Relaxed:
         proof: By the best prices found.
         share: How much of each row sends; shape (nodes, rows).
         price: The prices; shape (nodes, items).
-        each: What each row that sends is worth besides; shape (nodes,).
         cells: Rows times items looked at.
     """
 
     proof: Proof
     share: Floats
     price: Floats
-    each: Floats
     cells: int
 
 
 def relax(relaxation: Relaxation, nodes: Nodes, enough: int) -> Relaxed:
     """Look for the prices that prove the most; stop where all prove that plans cost `enough`."""
     goal, cells = enough / relaxation.above, 0
-    price, each, share = nodes.price.copy(), np.zeros(len(nodes)), np.zeros(nodes.inside.shape)
+    price, share = nodes.price.copy(), np.zeros(nodes.inside.shape)
     left, inner = np.arange(len(nodes)), _Interior(relaxation, nodes)
     for _ in range(_MOST_STEPS):
         inner.step()
@@ -139,14 +180,13 @@ def relax(relaxation: Relaxation, nodes: Nodes, enough: int) -> Relaxed:
         done = inner.done(goal)
         if done.any():
             which = left[done]
-            price[which], each[which] = inner.best_price[done], inner.best_each[done]
-            share[which] = inner.y[done]
+            price[which], share[which] = inner.best_price[done], inner.y[done]
             left = left[~done]
             inner.go_on(~done)
         if not len(left):
             break
-    price[left], each[left], share[left] = inner.best_price, inner.best_each, inner.y
-    return Relaxed(relaxation.proven(nodes, price, each), share, price, each, cells)
+    price[left], share[left] = inner.best_price, inner.y
+    return Relaxed(relaxation.proven(nodes, price), share, price, cells)
 
 
 class _Interior:
@@ -169,7 +209,7 @@ class _Interior:
         self.price = nodes.price.copy()
         self.u = np.full(len(nodes), 0.05)
         self.best = np.full(len(nodes), -np.inf)
-        self.best_price, self.best_each = self.price.copy(), 0 * self.u
+        self.best_price = self.price.copy()
         self._start()
         self._measure()
 
@@ -200,7 +240,7 @@ class _Interior:
         bound = self.price @ of.wanted + each * self.count - part.sum(axis=1)
         better = bound > self.best
         self.best = np.where(better, bound, self.best)
-        self.best_price[better], self.best_each[better] = self.price[better], each[better]
+        self.best_price[better] = self.price[better]
         products = (self.x * self.r + self.s * self.t) * self.some
         rows = (self.y * self.p + self.q * self.w) * self.free
         self.mu = (products.sum(axis=(1, 2)) + rows.sum(axis=1) + self.z * self.u) / self.size
@@ -265,6 +305,6 @@ def _length(*moves: tuple[Floats, Floats]) -> Floats:
     """How far each node may go so that all stay above 0."""
     most = np.full(len(moves[0][0]), 1.0)
     for at, move in moves:
-        ratio = (move / at).reshape(len(most), -1).min(axis=1, initial=0.0)
+        ratio = (move / np.maximum(at, 1e-300)).reshape(len(most), -1).min(axis=1, initial=0.0)
         most = np.minimum(most, -0.99 / np.minimum(ratio, -0.99))
     return most

@@ -60,8 +60,7 @@ class Search:
 
     def _expanded(self, batch: Nodes) -> Nodes:
         """What is left to search of these nodes: two halves of each, or nothing."""
-        better = self.found.cost - self.core.step
-        relaxed = relax(self.relaxation, batch, better + 1)
+        relaxed = relax(self.relaxation, batch, self._below() + 1)
         self.found.spent += relaxed.cells
         self._try(batch, relaxed)
         batch = self._fixed(batch, relaxed)
@@ -70,12 +69,16 @@ class Search:
         left = (batch.bound < self.found.cost) & ~decided
         return self._halves(batch[left], relaxed.share[left])
 
+    def _below(self) -> int:
+        """What a plan costs at most that costs less than the one found."""
+        return (self.found.cost - 1) // self.core.step * self.core.step
+
     def _fixed(self, batch: Nodes, relaxed: Relaxed) -> Nodes:
         """The nodes with their new bounds, and without choices that lead to nothing better."""
         total, less = relaxed.proof.total, relaxed.proof.less
         step, scale = self.core.step, self.relaxation.scale
         bound = np.maximum(batch.bound, -(-total // (scale * step)) * step)
-        room = (self.found.cost - step) * scale - total
+        room = self._below() * scale - total
         free = ~(batch.inside | batch.outside)
         inside = batch.inside | (free & (less > room[:, None]))
         outside = batch.outside | (free & (-less > room[:, None]))
