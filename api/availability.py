@@ -22,7 +22,9 @@ from api.wiring import ApiSettings, SettingsOfApi
 from oms.fields import (
     MAX_LINES,
     MAX_QUANTITY,
+    Amount,
     Country,
+    Currency,
     Flaw,
     Id,
     Latitude,
@@ -162,10 +164,16 @@ def _best_of_each(options: Sequence[Option]) -> list[Option]:
 
 
 class BasketLine(Wire):
-    """Units of an article that are asked for."""
+    """Units of an article that are asked for; the rest as the order would have it.
+
+    Rules may look at prices, if all lines say them and the basket its `currency`.
+    """
 
     sku: Id
     quantity: Quantity
+    kit: Id | None = None
+    unit_price_minor: Amount | None = None
+    discount_minor: Amount = 0
 
 
 class BasketDelivery(Wire):
@@ -179,9 +187,11 @@ class BasketDelivery(Wire):
 
 
 class BasketRequest(Wire):
-    """A whole basket, and where it would go."""
+    """A whole basket, and where it would go. `segment`: of the customer who asks."""
 
     channel: Id
+    segment: Text | None = None
+    currency: Currency | None = None
     lines: Annotated[list[BasketLine], Field(min_length=1, max_length=MAX_LINES)]
     delivery: BasketDelivery
 
@@ -248,9 +258,14 @@ async def ask_for_basket(
     if to.latitude is not None and to.longitude is not None:
         point = Point(to.latitude, to.longitude)
     where = _where(to.country, to.postal_code, to.region, point, settings)
-    basket = [Line(i, line.sku, line.quantity) for i, line in enumerate(body.lines, start=1)]
+    basket = [
+        Line(i, line.sku, line.quantity, line.kit, line.unit_price_minor or 0)
+        for i, line in enumerate(body.lines, start=1)
+    ]
     skus = list(dict.fromkeys(line.sku for line in basket))
-    offering = _offering(body.channel, where, settings)
+    offering = _offering(body.channel, where, settings)._replace(
+        segment=body.segment, currency=body.currency, goods_minor=_goods(body)
+    )
     async with by_statement(db).connect() as tx:
         known, levels, places = await ask(tx, skus, [basket], offering, _now())
         pointers = [f"/lines/{i}/sku" for i in range(len(basket))]
@@ -269,19 +284,27 @@ async def ask_for_basket(
 def _lines(basket: Sequence[Line], available: dict[str, int]) -> list[LineView]:
     left = dict(available)
     lines = []
-    for line, sku, quantity in basket:
-        served = min(quantity, left[sku])
-        left[sku] -= served
+    for each in basket:
+        served = min(each.quantity, left[each.sku])
+        left[each.sku] -= served
         lines.append(
             LineView(
-                line=line,
-                sku=sku,
-                quantity=quantity,
-                available=available[sku],
-                short=quantity - served,
+                line=each.line,
+                sku=each.sku,
+                quantity=each.quantity,
+                available=available[each.sku],
+                short=each.quantity - served,
             )
         )
     return lines
+
+
+def _goods(body: BasketRequest) -> int | None:
+    """What the goods cost, if that is known of all."""
+    if body.currency is None or any(line.unit_price_minor is None for line in body.lines):
+        return None
+    full = sum(line.quantity * (line.unit_price_minor or 0) for line in body.lines)
+    return max(0, full - sum(line.discount_minor for line in body.lines))
 
 
 # --- both -----------------------------------------------------------------------------------

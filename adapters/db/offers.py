@@ -76,11 +76,13 @@ SELECT
 
 
 class Line(NamedTuple):
-    """Units of an article that are asked for."""
+    """Units of an article that are asked for. `price_minor`: of a unit, where it is known."""
 
     line: int
     sku: str
     quantity: int
+    kit: str | None = None
+    price_minor: int = 0
 
 
 Basket = Sequence[Line]
@@ -126,12 +128,18 @@ class Ask(NamedTuple):
 
 
 class Offering(NamedTuple):
-    """What all baskets of one request have in common. `now`: when an order may be confirmed."""
+    """What all baskets of one request have in common. `now`: when an order may be confirmed.
+
+    `segment`: who buys. `goods_minor`: what the goods cost, in `currency`. Rules may ask for them.
+    """
 
     channel: str
     where: Where | None
     now: datetime
     policy: Policy
+    segment: str | None = None
+    currency: str | None = None
+    goods_minor: int | None = None
 
     def ask(self, *, split: bool = False, backorder: bool = False, method: str = "home") -> Ask:
         """Ask for a delivery, at home if nothing else is said."""
@@ -144,6 +152,9 @@ class Offering(NamedTuple):
             allow_backorder=backorder,
             country=None if where is None else where.country,
             method=method,
+            customer_segment=self.segment,
+            currency=self.currency,
+            goods_minor=self.goods_minor,
         )
 
 
@@ -418,7 +429,10 @@ async def _chosen(
 
 
 def _demands(basket: Basket) -> list[Demand]:
-    return [Demand(line=line.line, sku=line.sku, quantity=line.quantity) for line in basket]
+    return [
+        Demand(line.line, line.sku, line.quantity, kit=line.kit, price_minor=line.price_minor)
+        for line in basket
+    ]
 
 
 async def _priced(

@@ -94,6 +94,56 @@ async def test_the_next_order_goes_by_what_is_live_without_a_deploy(api: Api) ->
     assert (rolled_back, by_default_again) == ("store-presquile", "store-presquile")
 
 
+async def test_a_basket_is_offered_what_the_rules_would_do_with_its_order(api: Api) -> None:
+    await a_shop(api)
+    near = {"kind": "store", "address": {"country": "FR"}, "latitude": 45.76, "longitude": 4.84}
+    await api.operator.put("/v1/locations/store-bellecour", json={"name": "Bellecour", **near})
+    await api.adjust({"sku": "LAMP-01", "location": "store-bellecour", "set": 50})
+    near_by = {"from": {"locations": ["store-bellecour"]}}
+    rules = a_rule_set(
+        {"when": {"segments": ["gold"]}, **near_by},
+        {"when": {"value_minor": {"at_least": 3000}}, **near_by},
+        {"from": {"kinds": ["warehouse"]}},
+    )
+    await api.operator.put(f"{SETS}/offers", json=rules)
+    await api.operator.post(f"{SETS}/offers/activate", json={"version": 1})
+
+    async def offered(discount: int = 0, **more: Any) -> set[str]:
+        line = {"sku": "LAMP-01", "quantity": 2, "unit_price_minor": 1999}
+        basket = {
+            "channel": "web-fr",
+            "lines": [{**line, "discount_minor": discount}],
+            "delivery": {"country": "FR", "postal_code": "69002"},
+        }
+        found = await api.channel.post("/v1/availability", json={**basket, **more})
+        (home,) = (each for each in found.json()["options"] if each["method"] == "home")
+        return {each["location"] for each in home["lines"]}
+
+    assert await offered() == {"wh-paris"}
+    assert await offered(segment="gold") == {"store-bellecour"}
+    assert await offered(currency="EUR") == {"store-bellecour"}
+    assert await offered(discount=1500, currency="EUR") == {"wh-paris"}
+    await api.operator.post(f"{SETS}/offers/deactivate")
+
+
+async def test_a_basket_that_is_a_kit_is_not_offered_in_pieces(api: Api) -> None:
+    await a_shop(api)
+    for sku, location in (("TABLE", "wh-tables"), ("CHAIR", "wh-chairs")):
+        await api.has(sku, location, units=5)
+    lines = [{"sku": "TABLE", "quantity": 1}, {"sku": "CHAIR", "quantity": 4}]
+    to = {"country": "FR", "postal_code": "69002"}
+
+    async def options(**kit: str) -> list[Any]:
+        basket = {"channel": "web-fr", "lines": [{**line, **kit} for line in lines], "delivery": to}
+        found: list[Any] = (await api.channel.post("/v1/availability", json=basket)).json()[
+            "options"
+        ]
+        return found
+
+    assert [len(option["lines"]) for option in await options()] == [2]
+    assert await options(kit="set-1") == []
+
+
 async def test_a_wrong_rule_set_is_refused_whole_with_every_error(api: Api) -> None:
     await api.has("KNOWN", location="wh-known", units=0)
     wrong = a_rule_set(

@@ -1,6 +1,7 @@
 """Each ready-made rule set is in order, and an order goes where its first line says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,17 @@ def test_the_last_two_units_are_for_gold() -> None:
 def test_the_store_that_must_clear_its_shelf_serves_from_further_away() -> None:
     assert places(route("lowest-cost", lamps(2))) != [("fresno", 2)]
     assert places(route("clear-a-store", lamps(2))) == [("fresno", 2)]
+
+
+@pytest.mark.parametrize("name", names())
+def test_whoever_comes_to_collect_is_served(name: str) -> None:
+    collected = replace(IN_LA, method="store_pickup")
+    busy = np.full(len(PLACES), 40, dtype=np.int64)
+    stock = {"burbank": {"LAMP": 5}}
+
+    decision = route(name, lamps(1, "fragile"), ask=collected, stock=stock, load=busy)
+
+    assert places(decision) == [("burbank", 1)]
 
 
 def test_no_store_packs_what_is_fragile() -> None:
