@@ -1,7 +1,6 @@
 """`oms bench`: measure the product on this machine."""
 
 import asyncio
-import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,19 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.db.engine import connect
-from adapters.db.migrate import upgrade
 from workers.api_client import ApiClient
 from workers.bench.asleep import NotAsleep
 from workers.bench.command_routing import published, routing
 from workers.bench.orders import OrdersBench, OrdersRun
+from workers.bench.own_database import a_database
 from workers.bench.pgbench import PgBench, PgBenchFailed
 from workers.bench.stock import SIZES, StockBench, StockRun
 from workers.demo.board import loading
 from workers.demo.command import OnServer
 from workers.demo.surroundings import at_speed
 from workers.embedded.obtain import ToolMissing
-from workers.embedded.places import free_port
-from workers.embedded.postgres import Postgres, PostgresMissing, binaries
+from workers.embedded.postgres import PostgresMissing, binaries
 from workers.embedded.processes import ChildFailed
 from workers.settings import settings
 from workers.stack import Server, Stack
@@ -209,23 +207,6 @@ def _cases(found: StockBench) -> Table:
             *times,
         )
     return table
-
-
-@asynccontextmanager
-async def a_database() -> AsyncIterator[Postgres]:
-    """Give a PostgreSQL of one's own, durable, with the newest schema and nothing else."""
-    home = Path(tempfile.mkdtemp(prefix="oms-bench-"))
-    home.chmod(0o711)  # PostgreSQL's account passes through
-    server = Postgres(
-        home / "data", password=secrets.token_hex(8), port=free_port(), log=home / "postgres.log"
-    )
-    try:
-        await server.start()
-        await asyncio.to_thread(upgrade, server.url())
-        yield server
-    finally:
-        await server.stop()
-        shutil.rmtree(home)
 
 
 @asynccontextmanager

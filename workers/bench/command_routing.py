@@ -1,5 +1,6 @@
 """`oms bench routing` and `oms bench published`: how fast and how good the plans are."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,9 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from adapters.db.engine import connect
+from workers.bench.own_database import a_database
+from workers.bench.reserving import ReservingRun
 from workers.bench.routing import (
     LINES,
     LOCATIONS,
@@ -44,8 +48,17 @@ def routing(
     locations: Annotated[str, typer.Option(help="Sizes of networks.")] = ",".join(
         map(str, LOCATIONS)
     ),
+    database: Annotated[
+        bool, typer.Option(help="Plan and reserve at 1,000 places on a database instead.")
+    ] = False,
 ) -> None:
-    """Plan orders of many sizes, candidates given, and let HiGHS plan the same ones."""
+    """Plan orders of many sizes, candidates given, and let HiGHS plan the same ones.
+
+    With --database: read, plan and reserve on a PostgreSQL of its own, beside the bare statements.
+    """
+    if database:
+        show(*asyncio.run(_database(repeat)), file, as_json=as_json)
+        return
     with loading(Console(stderr=True)) as told:
         found = RoutingRun(
             lines=_sizes(lines, "--lines"),
@@ -57,6 +70,17 @@ def routing(
         ).measure()
     show(found, _cases(found), file, as_json=as_json)
     raise typer.Exit(1 if any(case.differ for case in found.cases) else 0)
+
+
+async def _database(repeat: int) -> tuple[RoutingBench, Table]:
+    with loading(Console(stderr=True)) as told:
+        async with a_database() as server:
+            db = connect(server.url(), pool_size=2)
+            try:
+                found = await ReservingRun(db, repeat=repeat, told=told).measure()
+            finally:
+                await db.dispose()
+    return found, _from_database(found)
 
 
 def published(
@@ -127,6 +151,20 @@ def _cases(found: RoutingBench) -> Table:
             f"{case.bound_gap:.2%}",
             *_beside(case),
         )
+    return table
+
+
+def _from_database(found: RoutingBench) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("rules")
+    for name in ("lines", "p50 ms", "p99 ms", "plan", "floor", "p99", "ratio", "order", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in found.database:
+        times = (
+            case.p50_ms, case.p99_ms, case.plan_p50_ms, case.floor_p50_ms, case.floor_p99_ms,
+            case.of_floor, case.order_p50_ms, case.order_p99_ms,
+        )  # fmt: skip
+        table.add_row(case.rules, f"{case.lines}", *(f"{each:,.1f}" for each in times))
     return table
 
 

@@ -48,6 +48,8 @@ class Case(BaseModel):
         orders: How many different ones were planned, each once.
         p50_ms: Half of them were planned within so long.
         p99_ms: 99 of 100 were.
+        cpu_p50_ms: The same of processor time, which others on the machine hardly change.
+        cpu_p99_ms: The same.
         optimal_share: How many plans are proven to be the best.
         bound_gap: By how much the worst plan may be off, as a share of its cost.
         highs_p50_ms: As long did HiGHS take in the middle, for those it was given; None if none.
@@ -62,6 +64,8 @@ class Case(BaseModel):
     orders: int
     p50_ms: float
     p99_ms: float
+    cpu_p50_ms: float
+    cpu_p99_ms: float
     optimal_share: float
     bound_gap: float
     highs_p50_ms: float | None = None
@@ -71,10 +75,44 @@ class Case(BaseModel):
     differ: int = 0
 
 
-class RoutingBench(BaseModel):
-    """What one run measured."""
+class FromDatabase(BaseModel):
+    """Planning and reserving orders of one size by one rule set, on a database.
 
-    cases: list[Case]
+    Attributes:
+        lines: Of each order.
+        locations: In the network.
+        rules: Which rule set: `default`, or `lowest cost`.
+        orders: How many.
+        p50_ms: A transaction that reads, plans, and takes the stock.
+        p99_ms: The same.
+        plan_p50_ms: The part of it that is no statement: rules and solver, on what was read.
+        floor_p50_ms: A transaction that reads the levels and takes as many units, with no plan.
+        floor_p99_ms: The same.
+        of_floor: Ours over the floor, in the middle.
+        order_p50_ms: The whole step of an order that is stored: under its lock, explained, with
+            reservations, authorisation to ask for, timeline, and what is due next.
+        order_p99_ms: The same.
+    """
+
+    lines: int
+    locations: int
+    rules: str
+    orders: int
+    p50_ms: float
+    p99_ms: float
+    plan_p50_ms: float
+    floor_p50_ms: float
+    floor_p99_ms: float
+    of_floor: float
+    order_p50_ms: float
+    order_p99_ms: float
+
+
+class RoutingBench(BaseModel):
+    """What one run measured: of the solver alone, or from the database."""
+
+    cases: list[Case] = []
+    database: list[FromDatabase] = []
 
 
 def some_order(lines: int, locations: int, seed: int) -> Problem:
@@ -133,11 +171,12 @@ class RoutingRun:
 
     def _case(self, lines: int, locations: int) -> Case:
         solve(some_order(lines, locations, self.repeat))  # warm
-        took, costs, proven, gaps = [], [], [], []
+        took, cpu, costs, proven, gaps = [], [], [], [], []
         for seed in range(self.repeat):
             order = some_order(lines, locations, seed)
-            began = time.perf_counter()
+            began, working = time.perf_counter(), time.process_time()
             found = solve(order)
+            cpu.append(time.process_time() - working)
             took.append(time.perf_counter() - began)
             assert not found.unserved.any(), "every order drawn can be served"
             costs.append(found.cost)
@@ -148,8 +187,10 @@ class RoutingRun:
             lines=lines,
             locations=locations,
             orders=self.repeat,
-            p50_ms=_part(took, 0.5),
-            p99_ms=_part(took, 0.99),
+            p50_ms=part(took, 0.5),
+            p99_ms=part(took, 0.99),
+            cpu_p50_ms=part(cpu, 0.5),
+            cpu_p99_ms=part(cpu, 0.99),
             optimal_share=sum(proven) / len(proven),
             bound_gap=round(max(gaps), 5),
         )
@@ -174,13 +215,13 @@ class RoutingRun:
             solved += found.solved
             theirs.append(found.seconds)
             self.told(f"HiGHS {case.lines} × {case.locations:,}", len(theirs), self.repeat)
-        middle = _part(theirs, 0.5)
+        middle = part(theirs, 0.5)
         return case.model_copy(
             update={
                 "highs_p50_ms": middle,
                 "highs_cases": len(theirs),
                 "highs_solved": solved,
-                "times_faster": round(middle / _part(took[: len(theirs)], 0.5), 1),
+                "times_faster": round(middle / part(took[: len(theirs)], 0.5), 1),
                 "differ": differ,
             }
         )
@@ -197,6 +238,6 @@ def cost_of(order: Problem, units: Ints) -> int:
     return int(order.fixed[units.any(axis=1)].sum() + (units * order.unit).sum())
 
 
-def _part(seconds: Sequence[float], part: float) -> float:
+def part(seconds: Sequence[float], part: float) -> float:
     """Milliseconds within which this part of the orders was planned."""
     return round(1000 * sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * part))], 3)
