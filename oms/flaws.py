@@ -37,6 +37,7 @@ _OWN = {
     "time_invalid",
     "not_allowed",
     "required",
+    "too_many",
     "too_small",
     "wrong_type",
 }

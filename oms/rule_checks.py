@@ -27,6 +27,9 @@ from oms.rules import (
     When,
 )
 
+MOST_TOLD = 1_000
+"""So many wrong fields are listed; who has more looks at them in turn."""
+
 RESERVED = ("id", "version", "active", "created_at")
 """What the system adds to a rule set when it is read."""
 
@@ -61,8 +64,10 @@ def read_rule_set(document: Any) -> RuleSet | tuple[Flaw, ...]:
         rule_set = RuleSet.model_validate(document)
     except ValidationError as fault:
         errors = [each for each in fault.errors(include_url=False) if not _miscounted(each)]
-        flaws = [flaw_of(error, document, _words(error)) for error in errors]
-        flaws = [_reserved(flaw) for flaw in flaws]
+        flaws = [_told(error, document) for error in errors[:MOST_TOLD]]
+        if untold := len(errors) - len(flaws):
+            detail = f"{untold} more errors are not listed."
+            flaws.append(Flaw(pointer="", code="too_many", detail=detail))
     if isinstance(document, dict):
         flaws += _nonsense(document)
     return rule_set if rule_set is not None and not flaws else tuple(flaws)
@@ -132,6 +137,7 @@ _WANTED = {
     "less_than_equal": "{le} at most is",
     "too_short": "{min_length} or more are",
     "too_long": "{max_length} at most are",
+    "too_many": "{most} at most are",
     "string_too_short": "{min_length} characters or more are",
     "string_too_long": "{max_length} characters at most are",
 }
@@ -169,7 +175,8 @@ def _meant(value: object, possible: Iterable[str]) -> str:
     return f" Did you mean `{meant}`?" if meant else ""
 
 
-def _reserved(flaw: Flaw) -> Flaw:
+def _told(error: ErrorDetails, document: Any) -> Flaw:
+    flaw = flaw_of(error, document, _words(error))
     if flaw.code == "unknown_field" and flaw.pointer.removeprefix("/") in RESERVED:
         return Flaw(pointer=flaw.pointer, code="reserved_name", detail="The system sets it.")
     return flaw
@@ -204,7 +211,7 @@ def _parts(document: dict[str, Any], name: str, model: type[Part]) -> dict[int, 
     """The parts that are right for themselves, by their place in the list."""
     found = {}
     listed = document.get(name)
-    for i, each in enumerate(listed if isinstance(listed, list) else ()):
+    for i, each in enumerate(listed[:MOST_TOLD] if isinstance(listed, list) else ()):
         try:
             found[i] = model.model_validate(each)
         except ValidationError:
@@ -223,7 +230,7 @@ def _conditions(
 
 def _repeated(rules: Any) -> Iterator[Flaw]:
     first: dict[str, int] = {}
-    for i, rule in enumerate(rules if isinstance(rules, list) else ()):
+    for i, rule in enumerate(rules[:MOST_TOLD] if isinstance(rules, list) else ()):
         name = rule.get("name") if isinstance(rule, dict) else None
         if isinstance(name, str) and first.setdefault(name, i) != i:
             detail = f"Rule {first[name]} has this name; decisions are told by it."

@@ -8,7 +8,7 @@ factors are texts, so that none is rounded on its way.
 
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -50,13 +50,25 @@ def _above_zero(rate: str) -> str:
     return rate
 
 
-Ids = Annotated[tuple[Id, ...], Field(max_length=5000, strict=False), AfterValidator(_some)]
-Names = Annotated[tuple[Words, ...], Field(max_length=1000, strict=False), AfterValidator(_some)]
-Countries = Annotated[
-    tuple[Country, ...], Field(max_length=249, strict=False), AfterValidator(_some)
-]
-Kinds = Annotated[tuple[Kind, ...], Field(max_length=6, strict=False), AfterValidator(_some)]
-Methods = Annotated[tuple[Method, ...], Field(max_length=5, strict=False), AfterValidator(_some)]
+def _few(most: int) -> BeforeValidator:
+    # Before each of a hundred thousand values is looked at and found wrong.
+    def check(values: object) -> object:
+        if isinstance(values, list | tuple) and len(values) > most:
+            raise PydanticCustomError("too_many", "at most {most}", {"most": most})
+        return values
+
+    return BeforeValidator(check)
+
+
+def _list(most: int) -> tuple[Any, ...]:
+    return Field(max_length=most, strict=False), AfterValidator(_some), _few(most)
+
+
+Ids = Annotated[tuple[Id, ...], *_list(5000)]
+Names = Annotated[tuple[Words, ...], *_list(1000)]
+Countries = Annotated[tuple[Country, ...], *_list(249)]
+Kinds = Annotated[tuple[Kind, ...], *_list(6)]
+Methods = Annotated[tuple[Method, ...], *_list(5)]
 Factor = Annotated[str, BeforeValidator(_no_number), StringConstraints(pattern=FACTOR_PATTERN)]
 """A decimal number of at most six places, 0 or more, as a text."""
 Rate = Annotated[
@@ -169,7 +181,7 @@ class Objective(Wire):
     late_day_minor: Minor = 0
     due_days: Annotated[int, Field(ge=0, le=365)] = 0
     balance_minor: Minor = 0
-    adjust: Annotated[tuple[Adjust, ...], Field(max_length=100, strict=False)] = ()
+    adjust: Annotated[tuple[Adjust, ...], Field(max_length=100, strict=False), _few(100)] = ()
 
 
 class Split(Wire):
@@ -205,7 +217,9 @@ class Rule(Wire):
     from_: From = Field(default=From(), alias="from")
     except_: From | None = Field(default=None, alias="except")
     keep: Annotated[int, Field(ge=0, le=10**6)] = 0
-    prefer: Annotated[tuple[From, ...], Field(max_length=MOST_TIERS, strict=False)] = ()
+    prefer: Annotated[
+        tuple[From, ...], Field(max_length=MOST_TIERS, strict=False), _few(MOST_TIERS)
+    ] = ()
     objective: Objective = Objective()
     split: Split = Split()
     complete: bool = False
@@ -226,9 +240,15 @@ class RuleSet(Wire):
     name: Words
     currency: Currency
     rates: Annotated[dict[Currency, Rate], Field(max_length=200)] = Field({})
-    costs: Annotated[tuple[Cost, ...], Field(max_length=500, strict=False)] = ()
-    never: Annotated[tuple[Never, ...], Field(max_length=MOST_RULES, strict=False)] = ()
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=MOST_RULES, strict=False)]
+    costs: Annotated[tuple[Cost, ...], Field(max_length=500, strict=False), _few(500)] = ()
+    never: Annotated[
+        tuple[Never, ...], Field(max_length=MOST_RULES, strict=False), _few(MOST_RULES)
+    ] = ()
+    rules: Annotated[
+        tuple[Rule, ...],
+        Field(min_length=1, max_length=MOST_RULES, strict=False),
+        _few(MOST_RULES),
+    ]
 
     @cached_property
     def uses(self) -> frozenset[str]:

@@ -190,12 +190,22 @@ async def test_a_group_or_tag_that_nothing_has_is_noted_and_may_be_meant(api: Ap
 
 
 async def test_more_errors_than_anybody_reads_are_counted(api: Api) -> None:
-    many = a_rule_set({"lines": {"skus": [f"S{i}" for i in range(3000)]}})
+    many = {f"field_{i}": i for i in range(3000)}
+
+    refused = (await api.operator.put(f"{SETS}/many", json=a_rule_set(**many))).json()
+
+    assert len(refused["errors"]) == 1001
+    assert refused["errors"][-1]["detail"] == "2000 more errors are not listed."
+
+
+async def test_a_list_of_too_many_is_refused_before_each_of_it_is(api: Api) -> None:
+    many = a_rule_set({"lines": {"skus": [1] * 5001}})
 
     refused = (await api.operator.put(f"{SETS}/many", json=many)).json()
 
-    assert len(refused["errors"]) == 1000
-    assert refused["detail"].endswith("The first 1000 of 3000.")
+    assert [(e["pointer"], e["code"]) for e in refused["errors"]] == [
+        ("/rules/0/lines/skus", "too_many")
+    ]
 
 
 async def test_a_rule_set_that_lacks_a_rate_does_not_go_live(api: Api) -> None:
