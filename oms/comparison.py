@@ -9,7 +9,7 @@ from pydantic import Field
 
 from oms.bill import Bill
 from oms.locations import Locations
-from oms.past import PastOrder
+from oms.past import PastOrder, World
 from oms.ports import Message
 from oms.rules import MILLS
 from oms.simulation import Outcome, Sending
@@ -89,7 +89,10 @@ class Measured(Message):
 
 
 class Served(Message):
-    """What became of an order: units by article and place; or it waits, or is refused."""
+    """What was decided for an order: units by article and place; the rest waits, or all is refused.
+
+    What comes later for those that wait is no part of it.
+    """
 
     picks: tuple[tuple[str, str, int], ...]
     waiting: int = 0
@@ -105,9 +108,13 @@ class Change(Message):
 
 
 class Comparison(Message):
-    """Replays side by side. `compared_by`: the rule set by whose costs all are compared."""
+    """Replays side by side.
+
+    `compared_by`: the rule set by whose costs all are compared. `days_are`: how days are counted.
+    """
 
     compared_by: str
+    days_are: str
     measured: tuple[Measured, ...]
     changed: tuple[Change, ...] = ()
 
@@ -127,12 +134,13 @@ class Column:
 
 
 def compare(
-    orders: Sequence[PastOrder], columns: Sequence[Column], locations: Locations, compared_by: str
+    orders: Sequence[PastOrder], columns: Sequence[Column], world: World, compared_by: str
 ) -> Comparison:
     """Measure every column over the same orders, and name the orders that change."""
     return Comparison(
         compared_by=compared_by,
-        measured=tuple(_measure(orders, column, locations) for column in columns),
+        days_are=world.days_are,
+        measured=tuple(_measure(orders, column, world.locations) for column in columns),
         changed=tuple(_changes(orders, columns)),
     )
 
@@ -238,10 +246,11 @@ def _nearest_rank(values: Sequence[int], percent: int) -> int:
 def served(outcome: Outcome) -> Served:
     """Who gives how much of which article; lines of the same article are added up."""
     units: Counter[tuple[str, str]] = Counter()
-    for pick in outcome.picks:
+    for pick in outcome.decided:
         units[pick.sku, pick.location] += pick.quantity
+    waiting = 0 if outcome.refused else sum(outcome.missing.values())
     picks = tuple((sku, place, count) for (sku, place), count in sorted(units.items()))
-    return Served(picks=picks, waiting=outcome.waiting, refused=outcome.refused)
+    return Served(picks=picks, waiting=waiting, refused=outcome.refused)
 
 
 def _changes(orders: Sequence[PastOrder], columns: Sequence[Column]) -> Iterable[Change]:

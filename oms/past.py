@@ -18,8 +18,8 @@ from oms.sourcing import Ask, Demand, Pick
 class PastOrder:
     """An order to be decided again.
 
-    `pickup`: the store it is collected in. `was`: what was decided then, where that is known;
-    no picks if it was refused.
+    `pickup`: the store it is collected in. `was`: what was decided then, where that is known; what
+    is missing in it waits, unless the order `was_refused`.
     """
 
     id: str
@@ -29,6 +29,7 @@ class PastOrder:
     allow_backorder: bool = False
     pickup: str | None = None
     was: tuple[Pick, ...] | None = None
+    was_refused: bool = False
 
     @property
     def units(self) -> int:
@@ -56,6 +57,36 @@ class GivenBack(NamedTuple):
 Event = PastOrder | Arrival | GivenBack
 
 
+@dataclass(frozen=True, slots=True)
+class PricedArticle:
+    """What rules need to know of an article. `cost`: of a unit, where no place differs."""
+
+    sku: str
+    weight_g: int = 0
+    tags: frozenset[str] = frozenset()
+    cost: "Cost | None" = None
+
+
+def demand(
+    article: PricedArticle,
+    line: int,
+    quantity: int,
+    *,
+    kit: str | None = None,
+    price_minor: int = 0,
+) -> Demand:
+    """An order's line as rules look at it."""
+    return Demand(
+        line=line,
+        sku=article.sku,
+        quantity=quantity,
+        tags=article.tags,
+        kit=kit,
+        weight_g=article.weight_g,
+        price_minor=price_minor,
+    )
+
+
 # --- the world it happened in ---------------------------------------------------------------
 
 
@@ -75,10 +106,34 @@ class Channel(NamedTuple):
     buffers: Mapping[str, int] = {}
 
 
-class Days(Protocol):
-    """How many days after its order somebody has the goods, from each place; shape (places,)."""
+class Fetching(NamedTuple):
+    """A service by which a carrier fetches from places; no kinds and no groups are any."""
 
-    def __call__(self, order: PastOrder, metres: Ints) -> Ints:
+    carrier: str
+    method: str
+    countries: frozenset[str] = frozenset({"*"})
+    kinds: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+
+    def places(self, locations: Locations) -> Flags:
+        """Where it fetches from."""
+        return np.array(
+            [
+                (not self.kinds or each.kind in self.kinds)
+                and (not self.groups or not self.groups.isdisjoint(each.groups))
+                for each in locations.rows
+            ],
+            dtype=np.bool_,
+        )
+
+
+class Days(Protocol):
+    """How many days after its order somebody has the goods, from some places.
+
+    `rows`: of the places that are asked; `metres`: of all. By place, 0 for those not asked.
+    """
+
+    def __call__(self, order: PastOrder, rows: Ints, metres: Ints) -> Ints:
         """See the class."""
         ...
 
@@ -89,13 +144,13 @@ FARTHER = 8
 """Days to another continent, or to where nobody knows."""
 
 
-def days_on_the_road(order: PastOrder, metres: Ints) -> Ints:
+def days_on_the_road(order: PastOrder, rows: Ints, metres: Ints) -> Ints:
     """Guess by distance alone; who collects in the store has it on that day."""
-    if order.ask.method == "store_pickup":
-        return np.zeros(len(metres), dtype=np.int64)
-    upto = np.array([km * 1000 for km, _ in ROAD])
-    days = np.array([*(days for _, days in ROAD), FARTHER], dtype=np.int64)
-    found: Ints = days[np.searchsorted(upto, metres)]
+    found = np.zeros(len(metres), dtype=np.int64)
+    if order.ask.method != "store_pickup":
+        upto = np.array([km * 1000 for km, _ in ROAD])
+        days = np.array([*(days for _, days in ROAD), FARTHER], dtype=np.int64)
+        found[rows] = days[np.searchsorted(upto, metres[rows])]
     return found
 
 
@@ -116,8 +171,8 @@ class World:
         blocked: By SKU, where nothing of it may be sold.
         on_sale_from: By SKU, before when nothing of it is sold.
         goods: By SKU, what a unit costs us at each place, None where nobody knows.
-        carriers: Which places a carrier fetches from, by carrier, method and country (`*`: all).
-        days: How days are counted.
+        services: By which carriers fetch.
+        days: How days are counted, and in words (`days_are`).
     """
 
     locations: Locations
@@ -127,8 +182,9 @@ class World:
     blocked: Mapping[str, Flags] = field(default_factory=dict)
     on_sale_from: Mapping[str, datetime] = field(default_factory=dict)
     goods: Mapping[str, Sequence[Cost | None]] = field(default_factory=dict)
-    carriers: Mapping[tuple[str, str, str], Flags] = field(default_factory=dict)
+    services: Sequence[Fetching] = ()
     days: Days = days_on_the_road
+    days_are: str = "guessed by distance"
 
     def shut(self, channel: str, method: str, only: str | None) -> NDArray[np.str_]:
         """Why each place may not serve an order; the empty text where it may."""
@@ -155,7 +211,8 @@ class World:
     def carried(self, method: str, country: str | None) -> dict[str, Flags]:
         """Which places each carrier fetches from for such an order."""
         found: dict[str, Flags] = {}
-        for (carrier, how, where), places in self.carriers.items():
-            if how == method and where in ("*", country):
-                found[carrier] = found.get(carrier, np.zeros_like(places)) | places
+        for each in self.services:
+            if each.method == method and not each.countries.isdisjoint({"*", country}):
+                here = each.places(self.locations)
+                found[each.carrier] = found.get(each.carrier, np.zeros_like(here)) | here
         return found

@@ -43,13 +43,14 @@ class Sending(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of an order under one rule set.
+    """What became of an order under one rule set. `decided`: who was to give what, at once.
 
     `missing`: units of each line that no place had; they wait, or the order is `refused` for them.
     `by`: units each rule served. `sendings`: at once, and when goods came for what waited.
     """
 
     order: PastOrder
+    decided: tuple[Pick, ...]
     missing: Mapping[int, int]
     refused: bool
     by: Mapping[str, int]
@@ -176,11 +177,12 @@ class Replay:
         waits = order.allow_backorder and "cancel" not in decision.then.values()
         partly = self.partial and bool(decision.plan.picks)
         refused = bool(missing) and not waits and not partly
-        outcome = Outcome(order, missing, refused, decision.by, decision.plan.exact)
+        picks = () if refused else decision.plan.picks
+        outcome = Outcome(order, picks, missing, refused, decision.by, decision.plan.exact)
         self.outcomes[order.id] = outcome
         if refused:
             return
-        self._send(outcome, decision.plan.picks, shelves)
+        self._send(outcome, picks, shelves)
         if waits:
             for demand in order.demands:
                 self._wait(order.id, demand, missing.get(demand.line, 0))
@@ -238,16 +240,18 @@ class Replay:
         columns = [self._free(sku, at) for sku in skus]
         available = np.maximum(0, np.stack(columns, axis=1) - buffer[:, None])
         metres = world.locations.metres_from(ask.point)
+        shut = self._shut(ask.channel, ask.method, only)
+        could = np.flatnonzero((shut == "") & available.any(axis=1))
         goods = [self._cost_of(sku) for sku in skus] if "goods" in uses else None
         return Shelves(
             locations=world.locations,
             skus=skus,
             available=available,
-            shut=self._shut(ask.channel, ask.method, only),
+            shut=shut,
             buffer=buffer,
             metres=metres,
             load=self._day.given if "load" in uses else None,
-            days=world.days(order, metres) if "days" in uses else None,
+            days=world.days(order, could, metres) if "days" in uses else None,
             goods=None if goods is None else np.stack(goods, axis=1),
             carriers=world.carried(ask.method, ask.country) if "carriers" in uses else {},
         )
@@ -279,13 +283,13 @@ def as_it_was(world: World, order: PastOrder, common: Router) -> Outcome:
         given[pick.line] = given.get(pick.line, 0) + pick.quantity
     missing = {d.line: d.quantity - given.get(d.line, 0) for d in order.demands}
     missing = {line: units for line, units in missing.items() if units}
-    refused = bool(missing) and not order.allow_backorder
-    outcome = Outcome(order, missing, refused, {}, exact=False)
-    if order.was and not refused:
+    picks = () if order.was_refused else order.was
+    outcome = Outcome(order, picks, missing, order.was_refused, {}, exact=False)
+    if picks:
         metres = world.locations.metres_from(order.ask.point)
         shelves = Shelves.of((), world.locations)
         shelves = replace(shelves, metres=metres)
-        outcome.sendings.append(sending(world, order, order.was, shelves, common, common))
+        outcome.sendings.append(sending(world, order, picks, shelves, common, common))
     return outcome
 
 
@@ -300,7 +304,7 @@ def sending(
     """Measure what leaves for an order at one time."""
     metres = shelves.metres_from(order.ask.point)
     rows = sorted({world.locations.row_of[pick.location] for pick in picks})
-    days = world.days(order, metres) if shelves.days is None else shelves.days
+    days = world.days(order, np.array(rows), metres)
     mine = bill(own, order.ask, order.demands, picks, shelves)
     return Sending(
         picks=picks,

@@ -29,6 +29,7 @@ from workers.routing_views import (
 )
 from workers.rule_files import FileError, RuleFile, read_rules
 from workers.settings import settings
+from workers.simulate_command import simulate
 from workers.state import read_running
 
 app = typer.Typer(help="Check routing rules, put them live, roll them back.")
@@ -40,6 +41,9 @@ SETS = "/v1/routing/rule-sets"
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON.")]
 Id = Annotated[str, typer.Argument(help="Names the rule set.")]
+
+
+app.command()(simulate)
 
 
 @app.command()

@@ -74,7 +74,7 @@ def compared(world: World, events: Iterable[Event], *sets: RuleSet, **more: Any)
     columns = [
         Column(r.router.rules.name, "test", r.outcomes, own="EUR", common="EUR") for r in replays
     ]
-    return compare(orders, columns, PLACES, sets[0].name)
+    return compare(orders, columns, world, sets[0].name)
 
 
 def picks(outcome: Outcome) -> list[tuple[str, int]]:
@@ -275,7 +275,7 @@ def test_the_orders_that_change_are_named_with_what_was_and_would_be() -> None:
 
 def test_what_was_decided_then_is_measured_alike() -> None:
     past = order("a", ("LAMP", 2), was=(Pick(1, "wh-paris", 2, "LAMP"),))
-    refused = order("b", ("LAMP", 2), was=())
+    refused = order("b", ("LAMP", 2), was=(), was_refused=True)
     waits = order("c", ("LAMP", 2), was=(Pick(1, "wh-paris", 1, "LAMP"),), allow_backorder=True)
     common = Router(PLACES, NEAREST)
 
