@@ -16,7 +16,13 @@ from adapters.db.credentials import EVERYTHING, ROLES, store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from oms.errors import BadSetting
-from workers import commands_order, commands_recover, commands_routing, commands_stock
+from workers import (
+    commands_closing,
+    commands_order,
+    commands_recover,
+    commands_routing,
+    commands_stock,
+)
 from workers.audit_command import audit
 from workers.bench import command as bench
 from workers.commands_backup import backup, restore
@@ -45,6 +51,9 @@ app = typer.Typer(
 app.add_typer(commands_order.app, name="order")
 app.add_typer(commands_stock.app, name="stock")
 app.add_typer(commands_routing.app, name="routing")
+app.add_typer(commands_closing.locations, name="location")
+app.add_typer(commands_closing.articles, name="sku")
+app.add_typer(commands_closing.reroutes, name="reroute")
 app.add_typer(bench.app, name="bench")
 app.add_typer(commands_recover.app, name="recover")
 app.command()(demo)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.releases import OF_A_RELEASE, OF_A_REROUTE
+from adapters.db.reroutes import OFFERED_BY_CLEARED_PLACES
 from adapters.db.stock import BUCKETS
 from adapters.db.unit import load_orders
 from oms.audit import Finding, OurEntry, OurOffer, OurParcel
@@ -372,6 +373,7 @@ CHECKS = (
     (3, _CHARGED_WHAT_LEFT),
     (3, _PROMISES_ARE_AS_TOLD),
     (5, _ACKNOWLEDGED_ORDERS_EXIST),
+    (5, OFFERED_BY_CLEARED_PLACES),
     (6, _CLOSED_ORDERS_HOLD_NOTHING),
     (8, _EVENTS_HAVE_NO_GAPS),
     (8, _ALERTS_ARE_TOLD),

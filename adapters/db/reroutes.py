@@ -41,6 +41,18 @@ AND NOT EXISTS (
 """
 
 
+# A customer's collection stays: a person lifted its hold. So does what met a fault of ours.
+OFFERED_BY_CLEARED_PLACES = """
+SELECT f.id, format('waits for %s, which %s has cleared', f.location, r.id)
+FROM fulfillment_orders f JOIN locations l ON l.id = f.location
+JOIN reroutes r ON r.kind = 'location' AND r.location = l.id AND r.status = 'done'
+WHERE f.status = 'open' AND f.method <> 'store_pickup' AND NOT l.active AND r.at >= l.cleared_at
+AND NOT EXISTS (SELECT FROM reroute_orders d WHERE d.reroute = r.id
+    AND d.order_number = f.order_number AND d.outcome = 'failed')
+"""
+"""What the audit finds: (fulfillment order, words)."""
+
+
 class Reroute(NamedTuple):
     """One reroute. `location` is null for an article that is recalled everywhere."""
 

@@ -291,6 +291,14 @@ PLANTED: dict[str, tuple[list[str], set[tuple[int, str]]]] = {
         ["UPDATE orders SET closed_at = now() WHERE number = :offered"],
         {(5, "order/{offered}"), (6, "{offered}")},
     ),
+    "a place that was cleared still has offers": (
+        [
+            "UPDATE locations SET active = false, cleared_at = now() WHERE id = 'by-hand'",
+            "INSERT INTO reroutes (id, kind, location, reason, status, actor, at, version)"
+            " VALUES ('RR-1', 'location', 'by-hand', 'flood', 'done', 'x', now(), 1)",
+        ],
+        {(5, "{offered}-F1")},
+    ),
     "an order waits without a deadline": (
         ["UPDATE fulfillment_orders SET answer_by = NULL WHERE order_number = :offered"],
         {(7, "{offered}")},
