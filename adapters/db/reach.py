@@ -119,11 +119,18 @@ def days_until(network: Network, ask: Ask, rows: Ints, at: datetime, policy: Pol
         id = network.locations.ids[row]
         if id not in counted:
             terms = terms or _terms(network, ask, policy)
-            promise = terms.promise(now, Units(id))
-            there = None if promise is None else promise.by - now
-            counted[id] = UNKNOWN_DAYS if there is None else -(-there // timedelta(days=1))
+            counted[id] = _days(terms, id, now)
         days[row] = counted[id]
     return days
+
+
+def _days(terms: Terms, id: str, now: datetime) -> int:
+    """From today to the day of delivery, by the customer's calendar."""
+    promise = terms.promise(now, Units(id))
+    if promise is None:
+        return UNKNOWN_DAYS
+    zone = terms.destination.zone
+    return (promise.by.astimezone(zone).date() - now.astimezone(zone).date()).days
 
 
 def _counted(network: Network, ask: Ask, at: datetime, policy: Policy) -> dict[str, int]:

@@ -15,6 +15,7 @@ from adapters.db.allocations import (
 from adapters.db.money import refund_units
 from adapters.db.placing import RACES
 from adapters.db.releases import OF_A_REROUTE, record_reroute
+from adapters.db.route_again import route_again
 from adapters.db.routing_decisions import Cause, record_decision, told_with
 from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
@@ -29,13 +30,19 @@ from oms.sourcing import Demand, Pick
 
 
 async def route_order(unit: OrderUnit, policy: Policy) -> None:
-    """Find other places for units that were turned down, then offer every unit to its place."""
+    """Find other places for units that were turned down, then offer every unit to its place.
+
+    Units that no place was told of yet are planned again on today's stock before.
+    """
     if unit.order.open_holds:
         return
     turned_down = [a for a in unit.order.allocations if a.turned_down]
     if turned_down:
         await source_again(unit, turned_down, policy)
         await unit.flush("source_again")
+        await unit.again()
+    elif await route_again(unit, policy):
+        await unit.flush("route_again")
         await unit.again()
     await _make_fulfillment_orders(unit)
     await unit.flush("route")

@@ -33,8 +33,8 @@ from oms.sourcing import Article, Ask, Decision, Demand, Levels, Pick, Shelves
 LOOKS = 50
 """How often stock is read again because the master data changed meanwhile."""
 
-# Shelves with nothing on them give nothing and explain nothing. Numbers come as one text for each
-# article, which takes a thousandth of the time that thousands of rows would.
+# Shelves with nothing on them, and nothing owed, give nothing and explain nothing. Numbers come as
+# one text for each article: thousands of rows would take longer than all the rest.
 _LEVELS = f"""
 SELECT {STAMP} AS stamp, k.sku, p.tags, p.weight_g, h.places, h.units
 FROM jsonb_array_elements_text(CAST(:skus AS jsonb)) k(sku)
@@ -42,7 +42,7 @@ LEFT JOIN products p ON p.sku = k.sku, LATERAL (
     SELECT coalesce(string_agg(s.location, ','), '') AS places, coalesce(string_agg(concat_ws(',',
         CASE WHEN {ON_SALE} THEN {LEFT} ELSE 0 END, s.backordered, s.on_hand,
         s.reserved + s.allocated, s.safety_stock, CAST(s.blocked AS int)), ','), '') AS units
-    FROM stock_levels s WHERE s.sku = k.sku AND s.on_hand > 0) h
+    FROM stock_levels s WHERE s.sku = k.sku AND (s.on_hand > 0 OR s.allocated > 0)) h
 """
 _LEFT, _WAITING, _ON_HAND, _TAKEN, _SAFETY, _BLOCKED = range(6)
 
@@ -110,7 +110,7 @@ class Wanted(Protocol):
 class Around:
     """What an order may be served from, at one moment."""
 
-    router: Router
+    network: Network
     ask: Ask
     shelves: Shelves
     articles: Mapping[str, Article]
@@ -118,7 +118,7 @@ class Around:
     def plan(self, demands: Iterable[Demand], *, told: bool = True) -> Decision:
         """Decide by the rules that are active. `told`: with the record of why."""
         known = [self._known(demand) for demand in demands]
-        return self.router.plan(self.ask, known, self.shelves, told=told)
+        return self.network.router.plan(self.ask, known, self.shelves, told=told)
 
     def _known(self, demand: Demand) -> Demand:
         article = self.articles.get(demand.sku)
@@ -231,7 +231,7 @@ async def places_for(
         goods=read.goods,
     )
     shelves = fitted(read.network, ask, shelves, at, policy or Policy())
-    around = Around(read.network.router, ask, shelves, articles)
+    around = Around(read.network, ask, shelves, articles)
     return around if order.pickup_location is None else around.only([order.pickup_location])
 
 

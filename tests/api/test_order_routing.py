@@ -1,6 +1,6 @@
 """Orders go by the rule set that is active, and say why."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ async def shop(api: Api) -> AsyncIterator[Api]:
             "serves": ["home"],
         }
         await api.operator.put(f"/v1/locations/{id}", json=place)
-        await api.adjust({"sku": "LAMP-01", "location": id, "set": units})
+        await counted(api, id, await held_at(api, id) + units)
     yield api
     await api.operator.post("/v1/routing/rule-sets/fr/deactivate", headers=key())
     for id in PLACES:
@@ -164,7 +164,7 @@ async def test_carriers_days_and_costs_of_goods_are_looked_at_where_rules_ask(sh
         "carrier": "fast",
         "countries": ["FR"],
         "from_kinds": ["warehouse"],
-        "transit_days": {"min": 1, "max": 1},
+        "transit_days": {"min": 0, "max": 0},
         "picks_up_on": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
         "delivers_on": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
         "deliver_until": "18:00",
@@ -203,3 +203,141 @@ async def test_the_routing_of_an_order_is_its_channels_and_names_no_customer(sho
     (decision,) = own.json()["data"]
     assert (decision["rule_set"], decision["version"]) == (None, None)
     assert not any(word in own.text for word in ("Ada", "Martin", "Tilsitt", "69002"))
+
+
+# --- again, before places are told ----------------------------------------------------------
+
+
+async def released(api: Api, number: str) -> dict[str, int]:
+    """Let the grace window pass; units offered by place."""
+    await Carried(api).order(number)
+    order = (await api.channel.get(f"/v1/orders/{number}")).json()
+    return {
+        each["location"]: sum(line["quantity"] for line in each["lines"])
+        for each in order["fulfillment_orders"]
+    }
+
+
+async def held_at(api: Api, location: str) -> int:
+    """Units held there."""
+    shelf = (await api.operator.get("/v1/stock/LAMP-01")).json()["locations"]
+    found: Iterator[int] = (
+        e["allocated"] + e["reserved"] for e in shelf if e["location"] == location
+    )
+    return next(found, 0)
+
+
+async def counted(api: Api, location: str, units: int) -> None:
+    done = await api.adjust({"sku": "LAMP-01", "location": location, "set": units})
+    assert done.status_code == 200, done.text
+
+
+async def test_what_is_still_best_stays_where_it_is_and_is_not_told_twice(shop: Api) -> None:
+    await live(shop, NEAREST)
+    number = await placed(shop)
+
+    assert await released(shop, number) == {"store-nice": 1}
+    assert [each["cause"] for each in await decisions(shop, number)] == ["reserve"]
+
+
+async def test_rules_that_change_before_release_move_what_is_held(shop: Api) -> None:
+    await live(shop, STORES)
+    number = await placed(shop, 2)
+    before = await held_at(shop, "store-nice")
+    version = await live(shop, {**NEAREST, "from": {"kinds": ["warehouse"]}})
+
+    assert await released(shop, number) == {"wh-paris": 2}
+
+    assert await held_at(shop, "store-nice") == before - 2
+    _, again = await decisions(shop, number)
+    assert (again["cause"], again["version"], senders(again)) == (
+        "route_again",
+        version,
+        ["wh-paris"],
+    )
+    events = (await shop.channel.get(f"/v1/orders/{number}/timeline")).json()["data"]
+    (moved,) = [event for event in events if event["kind"] == "order.sourced_again"]
+    assert "now served from wh-paris instead of store-nice" in moved["summary"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "offered"),
+    [(2, {"store-nice": 1, "wh-paris": 2}), (3, {"wh-paris": 3})],
+)
+async def test_a_low_count_before_release_lets_another_place_serve(
+    shop: Api, missing: int, offered: dict[str, int]
+) -> None:
+    await live(shop, {"name": "Near", "objective": {"unit_km_minor": "1"}})
+    number = await placed(shop, 3)
+    held = await held_at(shop, "store-nice")
+    await counted(shop, "store-nice", held - missing)
+
+    assert await released(shop, number) == offered
+
+
+async def test_what_no_other_place_has_stays_where_it_is_held(shop: Api) -> None:
+    await live(shop, {**NEAREST, "from": {"locations": ["store-nice"]}})
+    number = await placed(shop, 2)
+    await counted(shop, "store-nice", 0)
+
+    assert await released(shop, number) == {"store-nice": 2}
+
+
+async def test_a_place_that_closed_to_new_orders_still_sends_those_it_has(shop: Api) -> None:
+    await live(shop, NEAREST)
+    number = await placed(shop)
+    closed = {"name": "Nice", "kind": "store", "address": {"country": "FR"}, "active": False}
+    await shop.operator.put(
+        "/v1/locations/store-nice",
+        json=closed | {"latitude": 43.7, "longitude": 7.26, "serves": ["home"]},
+    )
+
+    assert await released(shop, number) == {"store-nice": 1}
+
+
+async def test_units_leave_a_place_that_was_cleared_before_release(shop: Api) -> None:
+    await live(shop, NEAREST)
+    number = await placed(shop)
+    cleared = await shop.operator.post(
+        "/v1/locations/store-nice/close", json={"reason": "flood", "reroute": True}, headers=key()
+    )
+    assert cleared.status_code in (200, 201, 202), cleared.text
+
+    assert await released(shop, number) == {"wh-paris": 1}
+
+
+async def test_no_unit_moves_where_the_customer_would_have_it_later(shop: Api) -> None:
+    await live(shop, NEAREST)
+    number = await placed(shop)
+    slow = {
+        "method": "home",
+        "carrier": "slow",
+        "countries": ["FR"],
+        "from_kinds": ["warehouse"],
+        "transit_days": {"min": 9, "max": 9},
+        "picks_up_on": ["mon"],
+        "delivers_on": ["mon"],
+        "deliver_until": "18:00",
+        "cost_minor": 490,
+        "currency": "EUR",
+    }
+    await shop.operator.put("/v1/shipping-services/slow", json=slow)
+    cheaper_there = {"from": {"kinds": ["warehouse"]}, "parcel_minor": -(10**8)}
+    worse = {"parcel_km_minor": "1", "parcel_minor": 10**8, "adjust": [cheaper_there]}
+    await live(shop, {"name": "Warehouse", "objective": worse})
+
+    offered = await released(shop, number)
+
+    await shop.operator.put("/v1/shipping-services/slow", json={**slow, "active": False})
+    assert offered == {"store-nice": 1}
+
+
+async def test_goods_that_came_nearer_are_sent_by_the_default_rules_too(shop: Api) -> None:
+    await counted(shop, "store-nice", await held_at(shop, "store-nice"))
+    number = await placed(shop)
+    await counted(shop, "store-nice", await held_at(shop, "store-nice") + 1)
+
+    assert await released(shop, number) == {"store-nice": 1}
+    assert (await decisions(shop, number))[0]["record"]["stages"][0]["senders"][0][
+        "location"
+    ] == "wh-paris"
