@@ -4,9 +4,11 @@ Serve as many units as can be served; among the plans that do, take the one of l
 found is proven in integers; where the effort does not suffice, a bound says how far it may be off.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from oms.solver.model import Core, Flags, Ints, Problem, Solution, limited, reduced
+from oms.solver.model import NOWHERE, Core, Flags, Ints, Problem, Solution, limited, reduced
 from oms.solver.plans import filled
 from oms.solver.question import best
 from oms.solver.search import Found
@@ -34,7 +36,9 @@ def solve(problem: Problem, *, effort: int = DEFAULT) -> Solution:
     if core.cap.shape[1] <= _ALWAYS[0] and core.cap.shape[0] <= _ALWAYS[1]:
         effort = max(effort, effort * _MORE)
     if most is None or most > 1:
-        solution = _solution(problem, core, best(core, effort))
+        # What costs nothing to begin with sends, whoever else does.
+        free = replace(core, sends=core.sends | (core.fixed == 0))
+        solution = _solution(problem, free, best(free, effort))
         if most is None or _counted(problem, solution) <= most:
             return solution
     # At most so many places need not serve all that there is.
@@ -50,10 +54,12 @@ def _counted(problem: Problem, solution: Solution) -> int:
 
 def _solution(problem: Problem, core: Core, found: Found) -> Solution:
     sends = np.zeros(len(problem.fixed), np.bool_)
+    sends[core.places[core.sends & (core.places != NOWHERE)]] = True
     sends[core.places[found.rows]] = True
     units, cost = filled(problem, sends)
     lost = core.lost * (int(core.wanted @ core.weight) - int(units.sum()))
     bound = (core.base + found.bound - lost) << core.shift
     exact = found.proven and core.shift == 0
-    assert core.shift or cost == core.base + found.cost - lost, "the cost was counted wrongly"
+    counted = core.base + found.cost - lost
+    assert core.shift or cost == counted or (cost < counted and not exact), "counted wrongly"
     return Solution(units, problem.wanted - units.sum(axis=0), cost, min(bound, cost), exact)

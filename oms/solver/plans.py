@@ -8,8 +8,8 @@ import numpy as np
 
 from oms.solver.model import BEYOND, Core, Flags, Floats, Ints, Problem
 
-_SWAPS = 60_000
-"""Sets tried in one round of exchanges, at most."""
+_SWAPS = 10_000
+"""Rows in all sets tried in one round of exchanges, about."""
 
 
 class Plans:

@@ -200,7 +200,8 @@ def _promising(core: Core, price: Floats) -> Flags:
     spread = np.where(
         core.cap > 0, core.cost + core.fixed[:, None] / np.maximum(1, core.cap), np.inf
     )
-    good[np.argpartition(spread, 3, axis=0)[:4]] = True
+    few = min(len(good), max(1, min(4, 4 * _FEW // len(core.wanted))))
+    good[np.argpartition(spread, few - 1, axis=0)[:few]] = True
     worth = (core.cap * np.maximum(price - core.cost, 0)).sum(axis=1) - core.fixed
     good[np.argsort(-worth, kind="stable")[: _FEW // 2]] = True
     return good

@@ -19,8 +19,8 @@ import numpy as np
 from oms.solver.model import BEYOND, Core, Flags, Floats, Ints
 
 _MOST_STEPS = 40
-_CLOSE = 1e-9
-"""The method ends where the two sides are this close, of a plan's cost."""
+_CLOSE, _NEAR = 1e-12, 0.1
+"""The method ends where the two sides are this close: of a plan's cost, and of what is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,8 +246,10 @@ class _Interior:
         self.mu = (products.sum(axis=(1, 2)) + rows.sum(axis=1) + self.z * self.u) / self.size
 
     def done(self, goal: float) -> Flags:
-        """Whether each node has reached the goal, or as much as there is to reach."""
-        reached: Flags = (self.best >= goal) | (self.mu * self.size < _CLOSE)
+        """Whether each node has reached the goal, or nearly what there is to reach."""
+        apart = self.mu * self.size
+        near = np.maximum(_CLOSE, _NEAR * (goal - self.best))
+        reached: Flags = (self.best >= goal) | ~(apart > near)
         return reached
 
     def go_on(self, which: Flags) -> None:
@@ -305,6 +307,6 @@ def _length(*moves: tuple[Floats, Floats]) -> Floats:
     """How far each node may go so that all stay above 0."""
     most = np.full(len(moves[0][0]), 1.0)
     for at, move in moves:
-        ratio = (move / np.maximum(at, 1e-300)).reshape(len(most), -1).min(axis=1, initial=0.0)
+        ratio = (move / np.maximum(at, 1e-150)).reshape(len(most), -1).min(axis=1, initial=0.0)
         most = np.minimum(most, -0.99 / np.minimum(ratio, -0.99))
     return most
