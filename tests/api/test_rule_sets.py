@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -249,6 +250,23 @@ async def test_a_document_of_before_rules_were_read_is_shown_and_never_goes_live
 
     assert shown.json()["rules"] == [{"if": "fr"}]
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+
+
+async def test_of_many_activations_at_once_one_stands_and_the_log_says_which(api: Api) -> None:
+    for id in ("left", "right"):
+        await api.operator.put(f"{SETS}/{id}", json=a_rule_set())
+
+    turns = [
+        api.operator.post(f"{SETS}/{id}/activate", json={"version": 1})
+        for id in ("left", "right") * 5
+    ]
+    answers = await asyncio.gather(*turns)
+    (active,) = (await api.operator.get(f"{SETS}?active=true")).json()["data"]
+    (last,) = (await api.operator.get(f"{ALL}?limit=1")).json()["data"]
+
+    assert {each.status_code for each in answers} == {200}
+    assert (last["rule_set"], last["until"]) == (active["id"], None)
+    await api.operator.post(f"{SETS}/{active['id']}/deactivate")
 
 
 async def test_a_stale_version_of_a_rule_set_changes_nothing(api: Api) -> None:
