@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 # Of Prometheus; Debian's package `prometheus` has it. Nothing else of it is needed.
 PROMTOOL ?= promtool
 
-.PHONY: help setup dev demo up test test-alerts test-real test-restore test-buyers test-reroutes check format requirements clean
+.PHONY: help setup dev demo up test test-alerts test-real test-restore test-buyers test-routing test-reroutes check format requirements clean
 
 help: ## Show this page
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test-restore: dev ## Back up, lose everything, restore and reconcile, on both se
 
 test-buyers: dev ## Let ten thousand buyers order a thousand units (some minutes)
 	@exec $(BIN)/python -m pytest tests/adapters/db/ten_thousand_orders.py $(ARGS)
+
+test-routing: dev ## Let ten thousand orders race for scarce goods by routing rules (some minutes)
+	@exec $(BIN)/python -m pytest -s tests/adapters/db/ten_thousand_by_rules.py $(ARGS)
 
 test-reroutes: dev ## Let two thousand orders leave a place that closes (a minute or two)
 	@exec $(BIN)/python -m pytest tests/adapters/db/two_thousand_leave.py $(ARGS)
