@@ -104,6 +104,9 @@ def simulate(
     orders_out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write each order's outcomes here.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw who serves whom: .svg or .png.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide past or given orders by other rules, side by side, and change nothing."""
@@ -127,6 +130,8 @@ def simulate(
         leave(CANNOT_TELL, Text(f"Cannot tell: {type(fault).__name__}. See `oms doctor`."))
     if orders_out:
         _write(orders_out, found)
+    if plot:
+        _draw(plot, found)
     if as_json:
         typer.echo(json.dumps(as_json_of(found), indent=2))
     else:
@@ -296,6 +301,14 @@ def as_json_of(found: Simulated) -> Json:
         "changed_orders": len(found.comparison.changed),
         "changed": [each.model_dump(mode="json") for each in found.comparison.changed],
     }
+
+
+def _draw(path: Path, found: Simulated) -> None:
+    try:
+        from workers import simulate_map  # noqa: PLC0415  (the extra `plots`)
+    except ImportError:
+        leave(WRONG, "--plot wants matplotlib: pip install 'oms[plots]'")
+    simulate_map.draw(found.orders, found.columns, found.past.world.locations, path)
 
 
 def _write(path: Path, found: Simulated) -> None:

@@ -155,6 +155,19 @@ def test_the_default_rules_can_be_compared_with_and_equal_rules_change_nothing(d
     assert default["compared_by"] == "Nearest"
 
 
+def test_a_map_shows_who_serves_whom_by_each_rule_set(desk: Desk) -> None:
+    out, again = desk.home / "map.svg", desk.home / "again.svg"
+    words = ("--rules", desk.nearest, "--rules", desk.stores, *desk.files)
+
+    for path in (out, again):
+        assert desk.simulate(*words, "--plot", str(path)).exit_code == 0
+
+    picture = out.read_text(encoding="utf-8")
+    for shown in ("Nearest", "Stores", "wh-lyon", "store-paris", "5 parcels from 2 places"):
+        assert f">{shown}<" in picture
+    assert picture == again.read_text(encoding="utf-8")
+
+
 def test_every_error_of_a_rule_file_is_shown_where_it_stands(desk: Desk) -> None:
     wrong = desk.file("wrong.yaml", "name: Wrong", "currency: EUR", "rules:", "  - from: {kind: x}")
 

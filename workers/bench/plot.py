@@ -1,6 +1,6 @@
 """How an order's cost grows, drawn from the figures of several runs of `oms bench orders`.
 
-The only module that imports matplotlib, which the extra `plots` brings.
+Imports matplotlib, which the extra `plots` brings, as `workers.simulate_map` does.
 """
 
 from collections import defaultdict
