@@ -52,25 +52,26 @@ class Plans:
         """What the set of these rows costs."""
         return int(self.costs(rows[None])[0])
 
-    def best_of(self, sends: Flags) -> tuple[Ints, int]:
-        """Of these sets (masks of rows) the one that costs least, and what it costs."""
+    def best_of(self, masks: Flags) -> tuple[Ints, int]:
+        """Of these sets the one that costs least, and what it costs; BEYOND if none serves all."""
         core = self.core
+        masks = masks | core.sends
         # In floats for their speed: units of one item are exact in them.
-        served = (sends.astype(float) @ core.cap.astype(float) >= core.wanted).all(axis=1)
-        if core.most is not None:
-            served &= (sends & ~core.sends).sum(axis=1) <= core.most
-        sends = sends[served]
-        total = sends @ core.fixed
-        for item, wanted in enumerate(core.wanted):
-            order = np.argsort(core.cost[:, item], kind="stable")
-            order = order[core.cap[order, item] > 0]
-            cap = sends[:, order] * core.cap[order, item]
-            given = np.clip(wanted - (np.cumsum(cap, axis=1) - cap), 0, cap)
-            total += given @ core.cost[order, item]
-        if not len(total):
+        served = (masks.astype(float) @ core.cap.astype(float) >= core.wanted).all(axis=1)
+        sets = self._as_sets(masks[served] & ~core.sends)
+        if not len(sets):
             return np.zeros(0, np.int64), BEYOND
-        best = int(np.argmin(total))
-        return np.flatnonzero(sends[best] & ~core.sends), int(total[best])
+        costs = self.costs(sets)
+        best = int(np.argmin(costs))
+        return sets[best][sets[best] < self.nobody], int(costs[best])
+
+    def _as_sets(self, masks: Flags) -> Ints:
+        """Rows of each mask, ascending, filled up with nobody."""
+        sizes = masks.sum(axis=1)
+        sets = np.full((len(masks), int(sizes.max(initial=0))), self.nobody)
+        which, rows = np.nonzero(masks)
+        sets[which, np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes, sizes)] = rows
+        return sets
 
     def greedy(self, price: Floats, start: Ints) -> Ints:
         """Add to `start` the row that serves what is left at the least cost for its worth.

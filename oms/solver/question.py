@@ -119,8 +119,8 @@ class _Question:
         near = rows[np.argsort(-proof.less[0][rows], kind="stable")[:_FEW]]
         cost = self.found.cost
         start = self.plans.greedy(self.price, rows[:0])
-        for begin in (start, self.found.rows):
-            self.found.offer(*self.plans.bettered(begin, near))
+        self.found.offer(start, self.plans.cost(start))
+        self.found.offer(*self.plans.bettered(self.found.rows, near))
         if self.found.cost < cost:
             self._rule_out(proof)
 
@@ -141,7 +141,7 @@ class _Question:
         sets = subsets(away, self._below() * self.relaxation.scale - bound, _SETS)
         if sets is not None:
             small = Plans(self.core.only(rows))
-            chosen, cost = small.best_of(sets ^ (self.core.sends | (bare > 0))[rows])
+            chosen, cost = small.best_of(sets ^ (bare > 0)[rows])
             self.found.offer(rows[chosen], cost)
             self.found.bound = self.found.cost
 

@@ -96,11 +96,7 @@ class Search:
 
     def _try_sets(self, masks: Flags) -> None:
         """Take the best of these sets if it costs less."""
-        if len(masks):
-            sets = _as_sets(masks & ~self.core.sends, self.plans.nobody)
-            costs = self.plans.costs(sets)
-            best = int(np.argmin(costs))
-            self.found.offer(sets[best][sets[best] < self.plans.nobody], int(costs[best]))
+        self.found.offer(*self.plans.best_of(masks))
 
     def _halves(self, nodes: Nodes, share: Floats) -> Nodes:
         """Each node with the row sending, and with it not sending."""
@@ -164,13 +160,6 @@ def _dominance(core: Core) -> Flags:
     same = better & better.T
     better &= ~same | (np.arange(rows)[:, None] < np.arange(rows))
     return better & ~core.sends[:, None] & ~core.sends
-
-
-def _as_sets(masks: Flags, nobody: int) -> Ints:
-    """Rows of each mask, filled up with nobody."""
-    size = max(1, int(masks.sum(axis=1).max(initial=0)))
-    first = np.argsort(~masks, axis=1, kind="stable")[:, :size]
-    return np.where(np.take_along_axis(masks, first, 1), first, nobody)
 
 
 def _joined(one: Nodes, other: Nodes) -> Nodes:
