@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from oms.solver.model import NOWHERE, Core, Flags, Ints, Problem, Solution, limited, reduced
-from oms.solver.plans import filled
+from oms.solver.plans import earlier, filled
 from oms.solver.question import best
 from oms.solver.search import Found
 
@@ -57,6 +57,9 @@ def _solution(problem: Problem, core: Core, found: Found) -> Solution:
     sends[core.places[core.sends & (core.places != NOWHERE)]] = True
     sends[core.places[found.rows]] = True
     units, cost = filled(problem, sends)
+    first = earlier(problem, units)
+    if not units[first].any(axis=1).all():
+        units, cost = filled(problem, first)
     lost = core.lost * (int(core.wanted @ core.weight) - int(units.sum()))
     bound = (core.base + found.bound - lost) << core.shift
     exact = found.proven and core.shift == 0

@@ -130,6 +130,22 @@ class Plans:
         return np.concatenate([sets.reshape(-1, len(rows) + 1), more[:-1]])
 
 
+def earlier(problem: Problem, units: Ints) -> Flags:
+    """Who sends, with each place exchanged for the first that gives the same at the same cost."""
+    units = units.copy()
+    opened = np.zeros(len(units), np.bool_) if problem.opened is None else problem.opened
+    for place in np.flatnonzero(units.any(axis=1) & ~opened)[::-1]:
+        items = np.flatnonzero(units[place])
+        given = units[place, items]
+        costs = problem.fixed[: place + 1] + problem.unit[: place + 1, items] @ given
+        same = (costs[:place] == costs[place]) & ~opened[:place] & ~units[:place].any(axis=1)
+        same &= (problem.stock[:place, items] >= given).all(axis=1)
+        if same.any():
+            units[int(np.argmax(same)), items] = given
+            units[place] = 0
+    return np.array(units.any(axis=1))
+
+
 def subsets(costs: Ints, room: int, most: int) -> Flags | None:
     """All sets whose costs together are at most `room`, as masks; None if more than `most`.
 

@@ -11,7 +11,7 @@ from oms.solver.units import by_units, work
 _FEW = 64
 """So many rows are searched without leaving out first what the best prices rule out."""
 
-_SETS = 4_000
+_SETS = 5_000
 """So few sets are all looked at."""
 
 _CHEAP = 300_000

@@ -223,6 +223,11 @@ def test_the_earlier_of_equal_places_gives_all_it_can() -> None:
     assert found.gives() == [(0, 0, 3), (1, 0, 2)]
 
 
+def test_of_places_that_cost_the_same_the_first_send() -> None:
+    found = solve(problem([2, 2], [[0, 2], [0, 2], [2, 0], [0, 2], [2, 0]], [7] * 5))
+    assert found.gives() == [(0, 1, 2), (2, 0, 2)]
+
+
 def test_one_place_that_has_all_is_cheaper_than_two_parcels() -> None:
     found = solve(problem([1, 1], [[1, 0], [0, 1], [1, 1]], [5, 5, 7]))
     assert found.gives() == [(2, 0, 1), (2, 1, 1)]
