@@ -4,6 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+# The systems of equations are small. Threads of the linear algebra only wait for each other then:
+# fifteen times as long on a busy machine.
+threadpool_limits(1, user_api="blas")
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
