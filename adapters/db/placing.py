@@ -1,7 +1,7 @@
 """An order's first steps in the books: recorded, reserved, confirmed; or refused with no trace."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -259,7 +259,8 @@ async def choose(
         return Chosen((), (), found.left, found)
     room = await room_for(tx, order, [missing.sku for missing in found.left])
     only = None if order.allow_split else _one_place(found, room)
-    late, still_missing = _place_backorders(found.left, room, only)
+    never = {each.line: around.never(each) for each in demands}
+    late, still_missing = _place_backorders(found.left, room, only, never)
     return Chosen(found.plan.picks, late, still_missing, found)
 
 
@@ -274,11 +275,14 @@ def _one_place(found: Decision, room: dict[tuple[str, str], int]) -> set[str]:
 
 
 def _place_backorders(
-    left: Sequence[Missing], room: dict[tuple[str, str], int], only: set[str] | None
+    left: Sequence[Missing],
+    room: dict[tuple[str, str], int],
+    only: set[str] | None,
+    never: Mapping[int, frozenset[str]],
 ) -> tuple[list[Pick], tuple[Missing, ...]]:
     """Spread missing units over places with room, in their order: where goods come soonest.
 
-    `only`: the places an unsplit order may use.
+    `only`: the places an unsplit order may use. `never`: those a line is not served from.
     """
     picks: list[Pick] = []
     short: list[Missing] = []
@@ -290,6 +294,7 @@ def _place_backorders(
                 or not units
                 or not rest
                 or (only is not None and location not in only)
+                or location in never[missing.line]
             ):
                 continue
             taken = min(units, rest)

@@ -24,6 +24,7 @@ from adapters.db.network import (
 from adapters.db.reach import ask_costs, ask_load, carriers_for, costs_of, days_until, load_of
 from adapters.db.stock import Want
 from oms.backorders import Buyer, Lying, Serves
+from oms.eligibility import Asked
 from oms.locations import Ints, Locations
 from oms.orders import Line
 from oms.policy import Policy
@@ -125,6 +126,13 @@ class Around:
         if article is None:
             return demand
         return replace(demand, tags=article.tags, weight_g=article.weight_g)
+
+    def never(self, demand: Demand) -> frozenset[str]:
+        """Places that the rules never serve a line from, whatever lies there."""
+        router, shelves = self.network.router, self.shelves
+        asked = Asked(router.prices, self.ask, shelves)
+        out, _ = asked.never([self._known(demand)])
+        return frozenset(shelves.locations.ids[row] for row in np.flatnonzero(out))
 
     def only(self, places: Collection[str]) -> "Around":
         """The same for an order that is bound to some places."""

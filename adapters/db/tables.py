@@ -668,6 +668,11 @@ class ReservationRow(SQLModel, table=True):
         CheckConstraint("kind IN ('stock', 'backorder')", name="reservation_kind"),
         CheckConstraint("state IN ('open', 'allocated', 'released')", name="reservation_state"),
         Index("open_reservations", "expires_at", postgresql_where=_OPEN),
+        Index(
+            "reservations_held",
+            "location",
+            postgresql_where=text("state = 'open' AND kind = 'stock'"),
+        ),
         Index("open_reservations_by_place", "sku", "location", postgresql_where=_OPEN),
         Index(
             "backorders_waiting",
@@ -758,6 +763,11 @@ class AllocationRow(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("quantity > 0", name="allocation_quantity_positive"),
         CheckConstraint("state IN ('open', 'shipped', 'released')", name="allocation_state"),
+        Index(
+            "allocations_not_offered",
+            "location",
+            postgresql_where=text("state = 'open' AND fulfillment_order IS NULL"),
+        ),
         Index("open_allocations_by_place", "sku", "location", postgresql_where=_OPEN),
     )
     id: int | None = Field(
@@ -992,6 +1002,7 @@ class FulfillmentOrderRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("order_number", "seq", name="fulfillment_order_seq"),
         Index("fulfillment_orders_by_location", "location", "status", "id"),
+        Index("fulfillment_orders_by_day", "location", "created_at"),
     )
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
     order_number: str = Field(sa_column=_order())

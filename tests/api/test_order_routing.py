@@ -193,6 +193,24 @@ async def test_carriers_days_and_costs_of_goods_are_looked_at_where_rules_ask(sh
     assert chosen == [["wh-paris"], ["wh-paris"], ["store-lille"]]
 
 
+async def test_a_basket_is_offered_as_the_rules_would_serve_it(shop: Api) -> None:
+    store = {"name": "Nice", "kind": "store", "address": {"country": "FR"}, "groups": ["dry"]}
+    await shop.operator.put("/v1/locations/store-nice", json=store)
+    never = {"why": "no licence", "lines": {"skus": ["LAMP-01"]}, "from": {"groups": ["dry"]}}
+    await live(shop, STORES, NEAREST, never=[never])
+
+    basket = {
+        "channel": "web-fr",
+        "lines": [{"sku": "LAMP-01", "quantity": 1}],
+        "delivery": {"country": "FR", "postal_code": "69002"},
+    }
+    options = (await shop.channel.post("/v1/availability", json=basket)).json()["options"]
+
+    (at_home,) = [each for each in options if each["method"] == "home"]
+    assert [line["location"] for line in at_home["lines"]] == ["store-lille"]
+    assert not [each for each in options if each["location"] == "store-nice"]
+
+
 async def test_the_routing_of_an_order_is_its_channels_and_names_no_customer(shop: Api) -> None:
     number = await placed(shop)
 
@@ -341,3 +359,22 @@ async def test_goods_that_came_nearer_are_sent_by_the_default_rules_too(shop: Ap
     assert (await decisions(shop, number))[0]["record"]["stages"][0]["senders"][0][
         "location"
     ] == "wh-paris"
+
+
+# --- beyond stock; what waits at a place would be in the way of the others ---------------------
+
+
+async def test_units_wait_for_no_place_that_never_serves_them(shop: Api) -> None:
+    never = {"why": "no licence", "lines": {"skus": ["LAMP-01"]}, "from": {"kinds": ["store"]}}
+    await live(shop, NEAREST, never=[never])
+    policy = {"safety_stock": 0, "backorder_limit": 500}
+    for id in ("store-nice", "wh-paris"):
+        await shop.operator.put(f"/v1/stock/LAMP-01/{id}/policy", json=policy)
+    number = await placed(shop, 300, allow_backorder=True)
+
+    shelf = (await shop.operator.get("/v1/stock/LAMP-01")).json()["locations"]
+
+    order = (await shop.channel.get(f"/v1/orders/{number}")).json()
+    assert order["lines"][0]["backordered"] > 0
+    waiting = {each["location"]: each["backordered"] for each in shelf}
+    assert (waiting["store-nice"], waiting["wh-paris"]) == (0, order["lines"][0]["backordered"])
