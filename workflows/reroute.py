@@ -47,7 +47,8 @@ class RerouteOrders:
                 await self._news_since(heard)
             elif not self._progress.left and not self._progress.is_over:
                 self._quiet = await self._hears_nothing_since(heard)
-            if history_is_long() and workflow.all_handlers_finished():
+            at_rest = workflow.all_handlers_finished() and not self._quiet
+            if history_is_long() and at_rest:  # the last look is this run's
                 workflow.continue_as_new(ref)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._progress.status

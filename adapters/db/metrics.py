@@ -111,6 +111,14 @@ LOOKS = (
         [("payments",), ("carriers",), ("nodes",)],
     ),
     Look(
+        f"SELECT count(*), {_age('coalesce(touched_at, at)')} FROM reroutes"
+        " WHERE status = 'running'",
+        [
+            ("oms_reroutes_running", "Reroutes under way, less those that are paused."),
+            ("oms_reroutes_silent_seconds", "How long ago the process of one of them last looked."),
+        ],
+    ),
+    Look(
         "SELECT coalesce(state, 'other'), count(*), "
         f"{_age('xact_start')} FROM pg_stat_activity WHERE datname = current_database() GROUP BY 1",
         [

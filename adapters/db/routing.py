@@ -227,10 +227,17 @@ async def end_fulfillment(unit: OrderUnit, each: FulfillmentOrder, *, request: s
 
 async def source_again(unit: OrderUnit, allocations: list[Allocation], policy: Policy) -> None:
     """Let other places serve units that were turned down; else they wait, or are cancelled."""
-    freed, then = await _move_elsewhere(unit, allocations, policy)
+    moving = _that_move_together(unit.order, allocations)
+    freed, then = await _move_elsewhere(unit, moving, policy)
     gone = {each.id: units for each, units in freed}
     rest = [(a, a.quantity - gone.get(a.id, 0)) for a in allocations]
     await _leave(unit, [(each, units) for each, units in rest if units], then)
+
+
+def _that_move_together(order: Order, allocations: list[Allocation]) -> list[Allocation]:
+    """An order that must not be split moves with all its units, unless some are worked on."""
+    free = all(each.fulfillment_order is None for each in order.allocations)
+    return list(order.allocations) if free and not order.allow_split else allocations
 
 
 async def _move_elsewhere(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from temporalio import workflow
 from temporalio.client import Client
 
 from tests.scenarios.working import (
@@ -20,6 +21,7 @@ from tests.scenarios.working import (
     sends,
 )
 from tests.world import POLICY, World, a_shop
+from workflows import steps
 
 Told = dict[str, Any]
 
@@ -180,8 +182,17 @@ async def test_an_article_that_is_recalled_is_sold_and_sent_by_nobody(shop: Worl
     await world.audit_is_clean()
 
 
-async def test_a_reroute_rests_when_it_is_paused_and_goes_on_where_it_was(shop: World) -> None:
+def its_history_is_long() -> bool:
+    """The server would suggest a new run after some thousands of events."""
+    info = workflow.info()
+    return info.workflow_type == "RerouteOrders" and info.get_current_history_length() > 10
+
+
+async def test_a_reroute_rests_when_it_is_paused_and_goes_on_where_it_was(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = shop
+    monkeypatch.setattr(steps, "history_is_long", its_history_is_long)
     numbers = [(await an_offer(world, 1))[0] for _ in range(3)]
     held_up = numbers[0]  # of those promised at the same time, the oldest first
     async with world.engine.begin() as tx:
@@ -217,11 +228,13 @@ async def test_a_reroute_rests_when_it_is_paused_and_goes_on_where_it_was(shop: 
         2,
         {held_up: "moved"},
     )
+    first_run = (await run.describe()).run_id
     await run.signal("resume")
     done = await until_reroute(world, reroute["id"])
 
     assert done["outcomes"] == {"moved": 3}
     assert await run.result() == "done"
+    assert (await run.describe()).run_id != first_run, "it went on as a new run"
     for number in numbers:
         await world.until(number, lambda order: len(order["fulfillment_orders"]) == 2)
     await world.audit_is_clean()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +12,7 @@ from typing_extensions import override
 from activities.messages import AtReroute
 from activities.reroutes import RerouteActivities
 from adapters.db import reroutes
+from adapters.db.metrics import read_facts
 from adapters.db.reroute_book import SqlReroutes
 from tests.adapters.db.leaving import LATER, Shop
 from tests.adapters.db.many_leave import ID, all_leave, begins, crowd
@@ -137,6 +138,23 @@ async def test_it_rests_between_two_orders_when_it_is_paused(shop: Shop) -> None
     async with shop.db.begin() as tx:
         await reroutes.steer(tx, ID, "resume", LATER)
     assert (await all_leave(shop)).progress.done == {"moved": 6}
+
+
+async def test_a_reroute_that_nobody_carries_is_seen_by_who_watches(shop: Shop) -> None:
+    await begins(shop)
+
+    async def gauges(minutes: int) -> dict[str, float]:
+        found = await read_facts(shop.db, LATER + timedelta(minutes=minutes))
+        return {each.name: each.samples[0].value for each in found if "reroutes" in each.name}
+
+    running, silent = "oms_reroutes_running", "oms_reroutes_silent_seconds"
+    assert await gauges(10) == {running: 1, silent: 600}
+    async with shop.db.begin() as tx:
+        await reroutes.touch(tx, ID, LATER + timedelta(minutes=9))
+    assert await gauges(10) == {running: 1, silent: 60}
+    async with shop.db.begin() as tx:
+        await reroutes.steer(tx, ID, "pause", LATER)
+    assert await gauges(10) == {running: 0, silent: 0}, "one that rests is nobody's alarm"
 
 
 async def test_nothing_is_left_to_do_once_the_place_is_open(shop: Shop) -> None:

@@ -329,6 +329,18 @@ async def test_only_the_article_leaves_and_the_rest_is_offered_anew(shop: Shop) 
     assert await shop.is_sound()
 
 
+async def test_an_order_that_must_not_be_split_takes_the_rest_along(shop: Shop) -> None:
+    number = await shop.offered({"LAMP": 2, "MUG": 1}, allow_split=False)
+    await shop.recalls("LAMP", "lyon")
+
+    assert (await shop.leaves(number))[0] == "moved"
+
+    assert await shop.held(number) == {"nice": 3}
+    await shop.routed(number)
+    assert await shop.parts(number) == [("lyon", "cancelled"), ("nice", "open")]
+    assert await shop.is_sound()
+
+
 async def test_a_place_that_works_is_asked_to_stop_only_the_article(shop: Shop) -> None:
     number = await shop.accepted({"LAMP": 2, "MUG": 1})
     await shop.recalls("LAMP", "lyon")
