@@ -85,6 +85,7 @@ class FromDatabase(BaseModel):
         orders: How many.
         p50_ms: A transaction that reads, plans, and takes the stock.
         p99_ms: The same.
+        cpu_p99_ms: Of it processor time of our process; PostgreSQL's is not in it.
         plan_p50_ms: The part of it that is no statement: rules and solver, on what was read.
         floor_p50_ms: A transaction that reads the levels and takes as many units, with no plan.
         floor_p99_ms: The same.
@@ -100,6 +101,7 @@ class FromDatabase(BaseModel):
     orders: int
     p50_ms: float
     p99_ms: float
+    cpu_p99_ms: float
     plan_p50_ms: float
     floor_p50_ms: float
     floor_p99_ms: float
