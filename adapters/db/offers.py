@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.at_once import Rows, Statement, at_once
 from adapters.db.availability import AVAILABLE, METHODS, PLACES, ask_availability, backorder_room
+from adapters.db.choosing import choose
 from adapters.db.master import ask_for_unknown
-from adapters.db.placing import choose
 from adapters.db.promises import (
     PLACE,
     SERVICES,

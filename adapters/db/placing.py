@@ -1,9 +1,8 @@
 """An order's first steps in the books: recorded, reserved, confirmed; or refused with no trace."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,11 +14,12 @@ from adapters.db.allocations import (
     insert_reservations,
 )
 from adapters.db.at_once import Statement, at_once
+from adapters.db.choosing import Chosen, choose
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.promise_watch import told_of
 from adapters.db.promises import promise_order
 from adapters.db.routing_decisions import record_decision, told_with
-from adapters.db.sourcing import Around, Wanted, demand_of, places_for, room_for, wants
+from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
@@ -28,7 +28,7 @@ from oms.orders import UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
 from oms.promises import Outlook
-from oms.sourcing import Decision, Demand, Missing, Pick
+from oms.sourcing import Missing
 
 RACES = 50
 """How often a plan that lost a race is made again before the transaction gives up."""
@@ -199,7 +199,7 @@ async def reserve_order(unit: OrderUnit, policy: Policy) -> None:
     raise AssertionError("stock changed faster than it could be planned")
 
 
-async def _hold(unit: OrderUnit, stock: Sequence[Want], chosen: "Chosen", policy: Policy) -> bool:
+async def _hold(unit: OrderUnit, stock: Sequence[Want], chosen: Chosen, policy: Policy) -> bool:
     """Write a plan and take its stock, last, so that hot rows are locked for one statement.
 
     False, with nothing written, if others were faster.
@@ -228,82 +228,6 @@ async def _hold(unit: OrderUnit, stock: Sequence[Want], chosen: "Chosen", policy
             RACES_LOST.inc()
             return False
     return True
-
-
-class Chosen(NamedTuple):
-    """What to hold, what to backorder, what is missing after both, and why."""
-
-    picks: tuple[Pick, ...]
-    late: Sequence[Pick]
-    missing: tuple[Missing, ...]
-    decision: Decision
-
-
-async def choose(
-    tx: AsyncConnection,
-    order: Wanted,
-    demands: Sequence[Demand],
-    around: Around,
-    *,
-    told: bool = True,
-) -> Chosen:
-    """Plan an order as it is placed, and a basket that only asks.
-
-    What no place has is backordered where the order allows it, unless its rule says otherwise.
-    """
-    found = around.plan(demands, told=told)
-    if not found.left:
-        return Chosen(found.plan.picks, (), (), found)
-    unsold = [each for each in found.left if found.then.get(each.line) == "cancel"]
-    if unsold or not order.allow_backorder:
-        return Chosen((), (), found.left, found)
-    room = await room_for(tx, order, [missing.sku for missing in found.left])
-    only = None if order.allow_split else _one_place(found, room)
-    never = {each.line: around.never(each) for each in demands}
-    late, still_missing = _place_backorders(found.left, room, only, never)
-    return Chosen(found.plan.picks, late, still_missing, found)
-
-
-def _one_place(found: Decision, room: dict[tuple[str, str], int]) -> set[str]:
-    """Where an unsplit order may be backordered: where its stock is, else where most room is."""
-    if found.plan.picks:
-        return {pick.location for pick in found.plan.picks}
-    by_place: dict[str, int] = {}
-    for (_, location), units in room.items():
-        by_place[location] = by_place.get(location, 0) + units
-    return {max(sorted(by_place), key=lambda location: by_place[location])} if by_place else set()
-
-
-def _place_backorders(
-    left: Sequence[Missing],
-    room: dict[tuple[str, str], int],
-    only: set[str] | None,
-    never: Mapping[int, frozenset[str]],
-) -> tuple[list[Pick], tuple[Missing, ...]]:
-    """Spread missing units over places with room, in their order: where goods come soonest.
-
-    `only`: the places an unsplit order may use. `never`: those a line is not served from.
-    """
-    picks: list[Pick] = []
-    short: list[Missing] = []
-    for missing in left:
-        rest = missing.missing
-        for (sku, location), units in list(room.items()):
-            if (
-                sku != missing.sku
-                or not units
-                or not rest
-                or (only is not None and location not in only)
-                or location in never[missing.line]
-            ):
-                continue
-            taken = min(units, rest)
-            room[(sku, location)] -= taken
-            rest -= taken
-            picks.append(Pick(line=missing.line, location=location, quantity=taken, sku=sku))
-        if rest:
-            short.append(missing)
-    return picks, tuple(short)
 
 
 async def _write_reservations(unit: OrderUnit, chosen: Chosen, policy: Policy) -> None:

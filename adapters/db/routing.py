@@ -16,7 +16,7 @@ from adapters.db.money import refund_units
 from adapters.db.placing import RACES
 from adapters.db.releases import OF_A_REROUTE, record_reroute
 from adapters.db.route_again import route_again
-from adapters.db.routing_decisions import Cause, record_decision, told_with
+from adapters.db.routing_decisions import Cause, record_decision, routed_by, told_with
 from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
@@ -54,13 +54,14 @@ async def _make_fulfillment_orders(unit: OrderUnit) -> None:
     for each in order.allocations:
         if each.fulfillment_order is None:
             by_location[each.location].append(each)
+    by = await routed_by(unit) if by_location else ""
     for offset, (location, allocations) in enumerate(sorted(by_location.items()), start=1):
         seq = len(order.fulfillment_orders) + offset
-        await _make_fulfillment_order(unit, seq, location, allocations)
+        await _make_fulfillment_order(unit, seq, location, allocations, by)
 
 
 async def _make_fulfillment_order(
-    unit: OrderUnit, seq: int, location: str, allocations: Sequence[Allocation]
+    unit: OrderUnit, seq: int, location: str, allocations: Sequence[Allocation], by: str
 ) -> None:
     id = fulfillment_order_id(unit.number, seq)
     lines: dict[int, dict[str, Any]] = {}
@@ -91,7 +92,7 @@ async def _make_fulfillment_order(
     units = sum(each.quantity for each in allocations)
     unit.tell(
         "order.routed",
-        f"{units} units go to {location} as {id}",
+        f"{units} units go to {location} as {id}{by}",
         fulfillment_order=id,
         location=location,
         units=units,

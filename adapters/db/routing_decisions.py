@@ -64,6 +64,16 @@ _NEWEST = text(
 )
 
 
+async def routed_by(unit: OrderUnit) -> str:
+    """Name the rule set of an order's newest decision, for the timeline."""
+    found = await unit.ask(
+        "SELECT document ->> 'name' AS name, version FROM routing_decisions"
+        " WHERE order_number = :n ORDER BY seq DESC LIMIT 1",
+        n=unit.number,
+    )
+    return f", by {found[0].name} v{found[0].version}" if found and found[0].version else ""
+
+
 async def decisions_of(
     tx: AsyncConnection, number: str, *, after: int = 0, limit: int
 ) -> Sequence[Decided]:

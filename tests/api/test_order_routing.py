@@ -276,6 +276,8 @@ async def test_rules_that_change_before_release_move_what_is_held(shop: Api) -> 
     events = (await shop.channel.get(f"/v1/orders/{number}/timeline")).json()["data"]
     (moved,) = [event for event in events if event["kind"] == "order.sourced_again"]
     assert "now served from wh-paris instead of store-nice" in moved["summary"]
+    (routed,) = [event for event in events if event["kind"] == "order.routed"]
+    assert routed["summary"].endswith(f", by France v{version}")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db.book import SqlBook
-from adapters.db.placing import choose, record_order
+from adapters.db.choosing import choose
+from adapters.db.placing import record_order
 from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, take
 from oms.numbers import number_from

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
+from adapters.db.choosing import choose
 from adapters.db.engine import connect
-from adapters.db.placing import RACES, choose, record_order
+from adapters.db.placing import RACES, record_order
 from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, take
 from oms.locations import UNKNOWN_METRES
