@@ -8,8 +8,8 @@ import numpy as np
 
 from oms.solver.model import BEYOND, Core, Flags, Floats, Ints, Problem
 
-_SWAPS = 10_000
-"""Rows in all sets tried in one round of exchanges, about."""
+_SWAPS = 100_000
+"""Rows in all sets tried in one round of exchanges times items, about."""
 
 
 class Plans:
@@ -120,7 +120,8 @@ class Plans:
         """The sets with one row less, another in its place, or one more."""
         fresh = ~self.core.sends
         fresh[rows] = False
-        candidates = candidates[fresh[candidates]][: _SWAPS // (len(rows) + 1) ** 2]
+        numbers = (len(rows) + 1) ** 2 * len(self.core.wanted)
+        candidates = candidates[fresh[candidates]][: _SWAPS // numbers]
         others = np.append(candidates, self.nobody)
         sets = np.broadcast_to(rows, (len(rows), len(others), len(rows))).copy()
         every = np.arange(len(rows))

@@ -11,8 +11,8 @@ from oms.solver.units import by_units, work
 _FEW = 64
 """So many rows are searched without leaving out first what the best prices rule out."""
 
-_SETS = 5_000
-"""So few sets are all looked at."""
+_SETS, _MASKS = 5_000, 5_000_000
+"""So few sets are all looked at; so many rows of them."""
 
 _CHEAP = 300_000
 _NUMBERS = 30
@@ -138,7 +138,8 @@ class _Question:
         bound = int(proof.total[0] - counted) - int(np.maximum(bare[rows], 0).sum())
         bound += int(np.maximum(bare[self.core.sends], 0).sum())
         away = np.where(self.core.sends[rows], BEYOND, abs(bare[rows]))
-        sets = subsets(away, self._below() * self.relaxation.scale - bound, _SETS)
+        most = min(_SETS, _MASKS // max(1, len(rows)))
+        sets = subsets(away, self._below() * self.relaxation.scale - bound, most)
         if sets is not None:
             small = Plans(self.core.only(rows))
             chosen, cost = small.best_of(sets ^ (bare > 0)[rows])
@@ -162,7 +163,7 @@ class _Question:
         while True:
             chosen = np.flatnonzero(part)
             small = Relaxation(core.only(chosen), self.relaxation.above)
-            relaxed = relax(small, self.everything.columns(chosen), found.cost)
+            relaxed = relax(small, self.everything.columns(chosen), found.cost, effort)
             found.spent += relaxed.cells
             self.price = relaxed.price[0]
             proof = self._proven(self.price)

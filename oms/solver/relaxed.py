@@ -18,7 +18,10 @@ import numpy as np
 
 from oms.solver.model import BEYOND, Core, Flags, Floats, Ints
 
-_MOST_STEPS = 40
+_LEAST_STEPS, _MOST_STEPS = 10, 40
+_ITEMS = 64
+"""So many items make a step cost twice as much for each of them: each is looked at with each."""
+
 _CLOSE, _NEAR = 1e-12, 0.1
 """The method ends where the two sides are this close: of a plan's cost, and of what is missing."""
 
@@ -160,7 +163,7 @@ class Relaxed:
         proof: By the best prices found.
         share: How much of each row sends; shape (nodes, rows).
         price: The prices; shape (nodes, items).
-        cells: Rows times items looked at.
+        cells: Rows times items looked at, and more where there are many items.
     """
 
     proof: Proof
@@ -169,14 +172,19 @@ class Relaxed:
     cells: int
 
 
-def relax(relaxation: Relaxation, nodes: Nodes, enough: int) -> Relaxed:
-    """Look for the prices that prove the most; stop where all prove that plans cost `enough`."""
+def relax(relaxation: Relaxation, nodes: Nodes, enough: int, effort: int) -> Relaxed:
+    """Look for the prices that prove the most; stop where all prove that plans cost `enough`.
+
+    It also stops where the effort ends, and `_LEAST_STEPS` were taken.
+    """
     goal, cells = enough / relaxation.above, 0
     price, share = nodes.price.copy(), np.zeros(nodes.inside.shape)
     left, inner = np.arange(len(nodes)), _Interior(relaxation, nodes)
-    for _ in range(_MOST_STEPS):
+    for steps in range(_MOST_STEPS):
+        if cells > effort and steps >= _LEAST_STEPS:
+            break
         inner.step()
-        cells += inner.x.size
+        cells += inner.x.size * (_ITEMS + inner.x.shape[2]) // _ITEMS
         done = inner.done(goal)
         if done.any():
             which = left[done]

@@ -16,6 +16,9 @@ from oms.solver.relaxed import Nodes, Relaxation, Relaxed, relax
 _CELLS = 60_000
 """Rows times items times nodes worked out at once, about."""
 
+_PAIRS = 50_000_000
+"""Pairs of rows times items compared at most."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -54,13 +57,13 @@ class Search:
                 return
             order = np.argsort(pool.bound, kind="stable")
             batch, pool = pool[order[:size]], pool[order[size:]]
-            pool = _joined(pool, self._expanded(batch))
+            pool = _joined(pool, self._expanded(batch, effort - self.found.spent))
             pool = pool[pool.bound < self.found.cost]
         self.found.bound = self.found.cost
 
-    def _expanded(self, batch: Nodes) -> Nodes:
+    def _expanded(self, batch: Nodes, effort: int) -> Nodes:
         """What is left to search of these nodes: two halves of each, or nothing."""
-        relaxed = relax(self.relaxation, batch, self._below() + 1)
+        relaxed = relax(self.relaxation, batch, self._below() + 1, effort)
         self.found.spent += relaxed.cells
         self._try(batch, relaxed)
         batch = self._fixed(batch, relaxed)
@@ -151,8 +154,13 @@ def root(core: Core, price: Floats, count: int, bound: int = 0) -> Nodes:
 
 
 def _dominance(core: Core) -> Flags:
-    """[a, b]: a has at least what b has, at no higher costs: b sends only if a does."""
+    """[a, b]: a has at least what b has, at no higher costs: b sends only if a does.
+
+    Left out where there are too many pairs to compare.
+    """
     rows = len(core.fixed)
+    if rows * core.cap.size > _PAIRS:
+        return np.zeros((rows, rows), np.bool_)
     better = core.fixed[:, None] <= core.fixed
     for item in range(len(core.wanted)):
         cap, cost = core.cap[:, item], core.cost[:, item]
