@@ -13,11 +13,11 @@ from adapters.db.routing import end_fulfillment, route_order, source_again, turn
 from adapters.db.unit import OrderUnit
 from oms.agenda import is_in_doubt
 from oms.cancelling import Refusal
-from oms.orders import Allocation, FulfillmentOrder
+from oms.orders import Allocation, FulfillmentOrder, Order
 from oms.policy import Policy
 from oms.rerouting import Outcome, Rerouted, summed_up
 
-CLOSED, RECALLED = "closed", "recalled"
+CLOSED, RECALLED, PART_OF_A_KIT = "closed", "recalled", "part of a kit"
 Why = Mapping[tuple[str, str], str]
 """By (SKU, location): why the order must leave it."""
 
@@ -34,7 +34,20 @@ WHERE s.blocked OR (NOT l.active AND l.cleared_at IS NOT NULL)
 
 async def _to_leave(unit: OrderUnit) -> Why:
     rows = await unit.ask(_TO_LEAVE, n=unit.number)
-    return {(row.sku, row.location): row.why for row in rows}
+    why = {(row.sku, row.location): row.why for row in rows}
+    return _with_their_kits(unit.order, why) | why
+
+
+def _with_their_kits(order: Order, why: Why) -> dict[tuple[str, str], str]:
+    """The other parts of a kit leave with the one that must."""
+    kits = {(line.sku, line.kit) for line in order.lines if line.kit is not None}
+    return {
+        (other, location): PART_OF_A_KIT
+        for sku, location in why
+        for part, kit in kits
+        for other, same in kits
+        if part == sku and same == kit
+    }
 
 
 def _among(why: Why, each: Allocation) -> bool:

@@ -341,6 +341,21 @@ async def test_an_order_that_must_not_be_split_takes_the_rest_along(shop: Shop) 
     assert await shop.is_sound()
 
 
+async def test_the_other_parts_of_a_kit_leave_with_the_one_that_is_recalled(shop: Shop) -> None:
+    part = {"quantity": 2, "unit_price_minor": 0, "kit": "desk"}
+    lines = [part | {"sku": "LAMP"}, part | {"sku": "MUG"}]
+    served = await shop.offered(lines=lines)
+    await shop.recalls("LAMP", "lyon")
+
+    assert (await shop.leaves(served))[0] == "moved"
+    assert await shop.held(served) == {"nice": 4}
+
+    await shop.recalls("LAMP")
+    assert (await shop.leaves(served, "RR-2"))[0] == "cancelled"
+    assert [line.cancelled for line in (await shop.order(served)).lines] == [2, 2]
+    assert await shop.is_sound()
+
+
 async def test_a_place_that_works_is_asked_to_stop_only_the_article(shop: Shop) -> None:
     number = await shop.accepted({"LAMP": 2, "MUG": 1})
     await shop.recalls("LAMP", "lyon")
