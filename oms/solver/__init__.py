@@ -15,10 +15,10 @@ from oms.solver.search import Found
 
 __all__ = ["DEFAULT", "Flags", "Ints", "Problem", "Solution", "solve"]
 
-DEFAULT = 10_000_000
+DEFAULT = 30_000_000
 """Effort by default, for what is larger than is always solved."""
 
-_ALWAYS, _MORE = (12, 200), 1000
+_ALWAYS, _MORE = (12, 200), 300
 """Items and places up to which a plan is proven in any case: with so much more effort."""
 
 

@@ -11,6 +11,9 @@ from oms.solver.units import by_units, work
 _FEW = 64
 """So many rows are searched without leaving out first what the best prices rule out."""
 
+_STARTS = 100
+"""Rows with each of which a plan begins, where all else was not enough."""
+
 _SETS, _MASKS = 5_000, 5_000_000
 """So few sets are all looked at; so many rows of them."""
 
@@ -124,6 +127,18 @@ class _Question:
         if self.found.cost < cost:
             self._rule_out(proof)
 
+    def _begin_anywhere(self, proof: Proof) -> None:
+        """Make a plan that begins with each of the rows that are worth most."""
+        rows = self.rows
+        near = np.sort(rows[np.argsort(-proof.less[0][rows], kind="stable")[:_STARTS]])
+        plans, cost = Plans(self.core.only(near)), self.found.cost
+        for first in np.flatnonzero(~self.core.sends[near])[:, None]:
+            chosen = plans.greedy(self.price, first)
+            self.found.offer(near[chosen], plans.cost(chosen))
+        if self.found.cost < cost:
+            self._better(proof)
+            self._rule_out(proof)
+
     def _list(self, proof: Proof) -> None:
         """Look at every set that may be better by these prices, if they are few.
 
@@ -170,6 +185,7 @@ class _Question:
             self._better(proof)
             more = self.kept & ~part & (proof.less[0] > 0)
             if found.proven or not more.any() or found.spent >= effort:
+                self._begin_anywhere(proof)
                 return proof
             worth = np.where(more, proof.less[0], 0)
             part |= more & (worth >= np.sort(worth)[-_FEW:][0])
