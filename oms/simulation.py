@@ -286,9 +286,14 @@ def as_it_was(world: World, order: PastOrder, common: Router) -> Outcome:
     picks = () if order.was_refused else order.was
     outcome = Outcome(order, picks, missing, order.was_refused, {}, exact=False)
     if picks:
-        metres = world.locations.metres_from(order.ask.point)
-        shelves = Shelves.of((), world.locations)
-        shelves = replace(shelves, metres=metres)
+        places = len(world.locations)
+        shelves = Shelves(
+            locations=world.locations,
+            skus=(),
+            available=np.zeros((places, 0), dtype=np.int64),
+            shut=np.zeros(places, dtype="<U17"),
+            buffer=np.zeros(places, dtype=np.int64),
+        )
         outcome.sendings.append(sending(world, order, picks, shelves, common, common))
     return outcome
 

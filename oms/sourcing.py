@@ -3,7 +3,7 @@
 `oms.router` decides.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oms.locations import UNKNOWN_METRES, Flags, Ints, Location, Locations
+from oms.locations import Flags, Ints, Locations
 from oms.reasons import Record
 
 _EARTH_KM = 6371.0
@@ -70,19 +70,6 @@ class Levels(NamedTuple):
     blocked: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A place that may serve. `available` units by SKU; `distance_km` is None where unknown.
-
-    `buffer`: units of each SKU that the channel leaves there; they are not in `available`.
-    """
-
-    location: str
-    distance_km: float | None
-    available: Mapping[str, int]
-    buffer: int = 0
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelves:
     """What lies where of the articles asked for, at one moment. Rows: locations.
@@ -128,26 +115,6 @@ class Shelves:
         for carrier in carriers:
             found |= self.carriers.get(carrier, False)
         return found
-
-    @staticmethod
-    def of(candidates: Sequence[Candidate], locations: Locations | None = None) -> "Shelves":
-        """The shelves of some candidates; of places that serve, unless told otherwise."""
-        if locations is None:
-            locations = Locations(Location(each.location) for each in candidates)
-        skus = sorted({sku for each in candidates for sku in each.available})
-        column = {sku: number for number, sku in enumerate(skus)}
-        available = np.zeros((len(locations), len(skus)), dtype=np.int64)
-        buffer = np.zeros(len(locations), dtype=np.int64)
-        metres = np.full(len(locations), UNKNOWN_METRES, dtype=np.int64)
-        for each in candidates:
-            row = locations.row_of[each.location]
-            buffer[row] = each.buffer
-            if each.distance_km is not None:
-                metres[row] = round(each.distance_km * 1000)
-            for sku, units in each.available.items():
-                available[row, column[sku]] = max(0, units)
-        shut = np.zeros(len(locations), dtype="<U17")
-        return Shelves(locations, tuple(skus), available, shut, buffer, metres=metres)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oms.router import Router
-from oms.sourcing import Ask, Candidate, Decision, Demand, Missing, Pick, Plan, Shelves, distance_km
+from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan, distance_km
+from tests.oms.candidates import Candidate, shelves_of
 
 SKUS = ("LAMP", "MUG", "SOFA")
 DEMANDS = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 4)), min_size=1, max_size=4).map(
@@ -29,7 +30,7 @@ def plan_what_is_there(
     demands: Sequence[Demand], candidates: Sequence[Candidate], *, allow_split: bool
 ) -> Decision:
     """By the default rule set."""
-    shelves = Shelves.of(candidates)
+    shelves = shelves_of(candidates)
     return Router(shelves.locations).plan(
         Ask(allow_split=allow_split), demands, shelves, told=False
     )

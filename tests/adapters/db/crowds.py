@@ -19,8 +19,9 @@ from oms.locations import UNKNOWN_METRES
 from oms.numbers import number_from
 from oms.placing import OrderRequest, content_hash
 from oms.policy import Policy
-from oms.sourcing import Candidate, Demand
+from oms.sourcing import Demand
 from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.oms.candidates import Candidate
 
 TILLS = 16
 """How many of a crowd are served at a time: fewer than connections."""

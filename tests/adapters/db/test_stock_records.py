@@ -12,9 +12,9 @@ from adapters.db.stock_records import (
     set_policy,
 )
 from adapters.db.stock_view import levels
-from oms.sourcing import Candidate
 from tests.adapters.db.crowds import candidates
 from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.oms.candidates import Candidate
 
 
 async def test_a_level_shows_its_buckets_and_what_can_be_had(stockroom: Stockroom) -> None:
