@@ -40,6 +40,9 @@ def routing(
     file: JsonFile = None,
     as_json: AsJson = False,
     repeat: Annotated[int, typer.Option(min=1, help="Orders of each size.")] = REPEAT,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Enough for a size, once 20 orders are planned.")
+    ] = 60,
     highs: Annotated[bool, typer.Option(help="Let HiGHS plan some of the same orders.")] = True,
     highs_seconds: Annotated[
         float, typer.Option(min=0.1, help="For HiGHS at each size, and at most for an order.")
@@ -64,6 +67,7 @@ def routing(
             lines=_sizes(lines, "--lines"),
             locations=_sizes(locations, "--locations"),
             repeat=repeat,
+            seconds=seconds,
             highs=_highs() if highs else None,
             highs_seconds=highs_seconds,
             told=told,
@@ -137,7 +141,7 @@ def _sizes(written: str, option: str) -> list[int]:
 def _cases(found: RoutingBench) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in (
-        "lines", "places", "p50 ms", "p99 ms", "CPU p99", "optimal", "off by",
+        "lines", "places", "orders", "p50 ms", "p99 ms", "CPU p99", "optimal", "off by",
         "HiGHS ms", "solved", "faster", "differ",
     ):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
@@ -145,6 +149,7 @@ def _cases(found: RoutingBench) -> Table:
         table.add_row(
             f"{case.lines}",
             f"{case.locations:,}",
+            f"{case.orders}",
             f"{case.p50_ms:,.2f}",
             f"{case.p99_ms:,.2f}",
             f"{case.cpu_p99_ms:,.2f}",

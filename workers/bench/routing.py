@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the extra `solvers`, which not everybody has
 LINES = (1, 5, 12, 50)
 LOCATIONS = (10, 100, 1_000, 10_000)
 REPEAT = 200
+AT_LEAST = 20
 
 SHARE_WITH_THE_ARTICLE = (0.3, 0.9)
 UNITS_THERE = 20
@@ -148,6 +149,7 @@ class RoutingRun:
         lines: Sizes of orders.
         locations: Sizes of networks.
         repeat: Orders of each size.
+        seconds: No further order of a size is begun after so long, once there are `AT_LEAST`.
         highs: Plans the same orders; None to leave it out.
         highs_seconds: It is given no further order of a size after so long, and gives an order up
             after as long.
@@ -157,6 +159,7 @@ class RoutingRun:
     lines: Sequence[int] = LINES
     locations: Sequence[int] = LOCATIONS
     repeat: int = REPEAT
+    seconds: float = 60
     highs: Referee | None = None
     highs_seconds: float = 20
     told: Told = field(default=lambda what, done, total: None)
@@ -174,7 +177,10 @@ class RoutingRun:
     def _case(self, lines: int, locations: int) -> Case:
         solve(some_order(lines, locations, self.repeat))  # warm
         took, cpu, costs, proven, gaps = [], [], [], [], []
+        first = time.perf_counter()
         for seed in range(self.repeat):
+            if seed >= AT_LEAST and time.perf_counter() > first + self.seconds:
+                break
             order = some_order(lines, locations, seed)
             began, working = time.perf_counter(), time.process_time()
             found = solve(order)
@@ -188,7 +194,7 @@ class RoutingRun:
         case = Case(
             lines=lines,
             locations=locations,
-            orders=self.repeat,
+            orders=len(took),
             p50_ms=part(took, 0.5),
             p99_ms=part(took, 0.99),
             cpu_p50_ms=part(cpu, 0.5),
@@ -206,7 +212,7 @@ class RoutingRun:
         theirs: list[float] = []
         solved = differ = 0
         began = time.perf_counter()
-        while len(theirs) < self.repeat and (
+        while len(theirs) < len(took) and (
             not theirs or time.perf_counter() < began + self.highs_seconds
         ):
             order = some_order(case.lines, case.locations, len(theirs))
@@ -216,7 +222,7 @@ class RoutingRun:
                 differ += cost_of(order, found.units[0]) != costs[len(theirs)]
             solved += found.solved
             theirs.append(found.seconds)
-            self.told(f"HiGHS {case.lines} × {case.locations:,}", len(theirs), self.repeat)
+            self.told(f"HiGHS {case.lines} × {case.locations:,}", len(theirs), len(took))
         middle = part(theirs, 0.5)
         return case.model_copy(
             update={
