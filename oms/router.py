@@ -17,6 +17,7 @@ from oms.items import Item, apart, items_of
 from oms.locations import Flags, Ints, Locations
 from oms.reasons import LeftLine, Record, Stage
 from oms.rules import DEFAULT, Rule, RuleSet, Split
+from oms.solver import DEFAULT as EFFORT
 from oms.solver import Problem, solve
 from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan, Shelves
 from oms.telling import Solved, tell
@@ -64,7 +65,8 @@ class _State:
 class Router:
     """Decides by one rule set over the locations there are. Made once for both, and shared.
 
-    `id` and `version`: of the rule set, None for the default one.
+    `id` and `version`: of the rule set, None for the default one. `effort`: how much the solver may
+    try for an order that is hard to plan.
     """
 
     def __init__(
@@ -74,11 +76,13 @@ class Router:
         *,
         id: str | None = None,
         version: int | None = None,
+        effort: int = EFFORT,
     ) -> None:
         self.locations = locations
         self.rules = rules
         self.id = id
         self.version = version
+        self.effort = effort
         self.prices = Prices(rules, locations)
 
     def plan(
@@ -271,7 +275,7 @@ class _Walk:
             most_places=None if most is None else max(0, most - int(state.opened.sum())),
             opened=opened if opened.any() else None,
         )
-        solution = solve(problem)
+        solution = solve(problem, effort=self.router.effort)
         return Solved(rule, group, items, rows, codes, never, setting, costs, problem, solution)
 
     def _stock_for(

@@ -30,6 +30,7 @@ from oms.router import Router
 from oms.rule_checks import read_rule_set
 from oms.rules import DEFAULT, RuleSet
 from oms.simulation import Replay, as_it_was, replay
+from oms.solver import DEFAULT as EFFORT
 from workers.asking import AsJson, leave
 from workers.demo.board import loading
 from workers.past_files import BadFile, read_orders, read_world
@@ -42,6 +43,7 @@ from workers.state import read_running
 
 WRONG, WRONG_RULES, CANNOT_TELL = 1, 2, 3
 AS_IT_WAS = "as it was"
+QUICK = EFFORT // 100
 
 Json = dict[str, Any]
 Report = Callable[[str, int, int], None]
@@ -101,6 +103,9 @@ def simulate(
     partial: Annotated[
         bool, typer.Option("--partial", help="Serve what is there of orders that lack some.")
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Search less for the best plans of long orders.")
+    ] = False,
     orders_out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write each order's outcomes here.")
     ] = None,
@@ -123,7 +128,7 @@ def simulate(
     try:
         with loading(Console(stderr=True)) as report:
             past, sets = asyncio.run(_gather(asked, sets, against))
-            found = simulated(past, sets, partial=partial, report=report)
+            found = simulated(past, sets, partial=partial, quick=quick, report=report)
     except BadFile as bad:
         leave(WRONG, Text("\n".join(bad.errors), "red"))
     except (OmsError, SQLAlchemyError, OSError) as fault:
@@ -260,14 +265,23 @@ async def _stored(tx: AsyncConnection, wanted: str) -> Named:
 
 
 def simulated(
-    past: Past, sets: Sequence[Named], *, partial: bool, report: Report | None = None
+    past: Past,
+    sets: Sequence[Named],
+    *,
+    partial: bool,
+    quick: bool = False,
+    report: Report | None = None,
 ) -> Simulated:
     """Let everything happen under each rule set, and compare; with what was decided, if known.
 
     All are compared by the costs of the first rule set that has any.
     """
     locations = past.world.locations
-    routers = [Router(locations, each.rules, id=each.id, version=each.version) for each in sets]
+    effort = QUICK if quick else EFFORT
+    routers = [
+        Router(locations, each.rules, id=each.id, version=each.version, effort=effort)
+        for each in sets
+    ]
     common = next((each for each in routers if each.rules.costs), routers[0])
     replays = [Replay(past.world, each, common, partial=partial) for each in routers]
     total = sum(isinstance(event, PastOrder) for event in past.events)
