@@ -85,9 +85,15 @@ class Relaxation:
     def __init__(self, core: Core, above: int) -> None:
         self.core = core
         self.above = above
-        room = 2**58 // (above * (len(core.wanted) + 1))
+        items = len(core.wanted) + 1
+        room = 2**58 // (above * items)
         self.scale = 2 ** max(0, min(20, room.bit_length() - 1))
-        self._cost, self._fixed = core.cost * self.scale, core.fixed * self.scale
+        # What all units of an item are worth at most: a row is worth less than 2**60, and costs
+        # beyond that, which might not fit 64 bits, matter no more than these do.
+        self.limit = min(4 * above * self.scale, 2**60 // items)
+        self._dearest = self.limit // core.wanted
+        self._cost = np.minimum(core.cost, self._dearest // self.scale + 1) * self.scale
+        self._fixed = np.minimum(core.fixed, 2**60 // self.scale) * self.scale
         self.sign = 1.0 if core.most is None else -1.0
         # In floats, a plan costs about 1.
         self.wanted, self.cap = core.wanted.astype(float), core.cap.astype(float)
@@ -100,30 +106,30 @@ class Relaxation:
             nodes: The parts of the search.
             price: Of each item, in floats where `above` is 1; shape (nodes, items).
         """
-        limit = 4.0 * self.above * self.scale
-        prices = np.rint(np.clip(price * self.above * self.scale, 0, limit)).astype(np.int64)
+        prices = np.clip(np.nan_to_num(price) * self.above * self.scale, 0, self._dearest)
+        prices = np.minimum(np.rint(prices).astype(np.int64), self._dearest)
         worth = (np.maximum(prices[:, None, :] - self._cost, 0) * self.core.cap).sum(axis=2)
         less = worth - self._fixed
         free = ~(nodes.inside | nodes.outside)
-        each = self._each(np.where(free, -less, BEYOND), nodes.count, int(limit))
+        each = self._each(np.where(free, -less, BEYOND), nodes.count)
         inside = np.where(nodes.inside, less, 0)
         less += each[:, None]
         sends = np.where(free, np.maximum(less, 0), 0)
         total = prices @ self.core.wanted + each * nodes.count - inside.sum(axis=1)
-        fits = sends.sum(axis=1, dtype=float) + abs(inside.sum(axis=1, dtype=float)) < BEYOND // 4
+        fits = sends.sum(axis=1, dtype=float) + abs(inside.sum(axis=1, dtype=float)) < 2**60
         total = np.where(fits, total - sends.sum(axis=1), -BEYOND)
         return Proof(total, less, each)
 
-    def _each(self, parts: Ints, count: Ints, limit: int) -> Ints:
+    def _each(self, parts: Ints, count: Ints) -> Ints:
         """What sending is worth besides, so that as many rows do as must, or not more than may."""
         count = np.clip(count, 0, parts.shape[1] - 1)
-        if self.sign > 0:
-            which = np.maximum(count - 1, 0)[:, None]
-            each = np.take_along_axis(_ordered(parts, which), which, 1)[:, 0]
-            return np.where(count > 0, np.clip(each, 0, limit), 0)
-        which = count[:, None]
+        least = self.core.most is None
+        which = (np.maximum(count - 1, 0) if least else count)[:, None]
         each = np.take_along_axis(_ordered(parts, which), which, 1)[:, 0]
-        return np.clip(each, -limit, 0)
+        limit = self.limit // np.maximum(1, count)
+        return (
+            np.where(count > 0, np.clip(each, 0, limit), 0) if least else np.clip(each, -limit, 0)
+        )
 
 
 def _ordered(parts: Ints, which: Ints) -> Ints:

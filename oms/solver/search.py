@@ -138,10 +138,12 @@ class Search:
         few: Ints = (most < left[:, None, :]).sum(axis=1).max(axis=1) + left.any(axis=1)
         alone = (cap == left[:, None, :]).all(axis=2).any(axis=1)
         few = np.where((few == 1) & ~alone, 2, few)
-        # So many rows cannot cost as much as any plan here does: it takes more.
-        fixed = np.where(free, core.fixed, 0)
+        # So many rows cannot cost as much as any plan here does: it takes more. In floats, as the
+        # sum of all fixed costs may not fit 64 bits; they err by far less than is allowed for.
+        fixed = np.where(free, core.fixed, 0).astype(float)
         highest = np.cumsum(-np.sort(-fixed, axis=1), axis=1)
-        highest = np.c_[0 * bound, highest] + (inside @ core.fixed)[:, None] + self.dearest
+        highest = np.c_[0.0 * bound, highest] + (inside @ core.fixed.astype(float))[:, None]
+        highest = (highest + self.dearest) * (1 + 1e-9)
         few = np.maximum(few, (highest < bound[:, None]).sum(axis=1))
         return few
 

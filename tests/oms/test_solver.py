@@ -81,8 +81,8 @@ def problems(draw: st.DrawFn) -> Problem:
     """Small ones of all kinds. The sizes shrink; what they hold comes from one seed, for speed."""
     n, m = draw(st.integers(0, 6)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    fixed = [(7, 8), (0, 4), (0, 10**6)][rng.integers(3)]
-    unit = [(0, 1), (-3, 4), (-(10**5), 10**5)][rng.integers(3)]
+    fixed = [(7, 8), (0, 4), (0, 10**6), (0, 2**57)][rng.integers(4)]
+    unit = [(0, 1), (-3, 4), (-(10**5), 10**5), (0, 2**53)][rng.integers(4)]
     has = rng.random((n, m)) < rng.choice([0.4, 0.8, 1.0])
     return Problem(
         wanted=rng.integers(1, 7, m),
@@ -118,11 +118,21 @@ def test_each_way_to_a_proof_is_right_alone(way: str, monkeypatch: pytest.Monkey
     each()
 
 
+def _dearest(asked: Problem) -> int:
+    return int(asked.fixed.max(initial=0)) + int(asked.unit.max(initial=0))
+
+
 def assert_best(asked: Problem) -> None:
     found = solve(asked)
     assert_can_be_carried_out(asked, found)
-    assert found.exact
-    assert (int(found.unserved.sum()), found.cost) == by_trying_all(asked)
+    unserved, cost = by_trying_all(asked)
+    assert found.unserved.sum() == unserved
+    if asked.most_places is not None and _dearest(asked) > 2**50:
+        # What serving more is worth does not fit 64 bits then: the last bits are not seen.
+        assert found.bound <= cost <= found.cost <= cost + _dearest(asked) // 100
+    else:
+        assert found.exact
+        assert found.cost == cost
 
 
 @settings(max_examples=300, deadline=None)
