@@ -1,6 +1,7 @@
 """The queue of backorders in the books: released in turn, recorded, and never twice."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
 from adapters.db.placing import record_order
 from adapters.db.releases import Released, releases_of
+from adapters.db.routing_decisions import decisions_of
 from oms.audit import Finding
 from oms.backorders import BackorderPolicy, Decision, Release, place_of
 from oms.book import CancelUnits, Command, PlaceHold, ReleaseHold, Reroute
@@ -173,6 +175,38 @@ async def test_what_arrives_goes_to_the_oldest_first_and_the_record_says_why(sho
         " (oldest first: waiting since 2026-11-19 09:00 UTC)"
     )
     assert late not in str(told.data), "an order's timeline names no other order"
+    assert await shop.is_sound()
+
+
+async def test_who_waits_is_served_from_where_the_rules_say_and_the_decision_is_kept(
+    shop: Shop,
+) -> None:
+    number = await shop.waits()
+    rules = {
+        "name": "Paris",
+        "currency": "EUR",
+        "rules": [{"name": "Paris first", "prefer": [{"locations": ["paris"]}]}],
+    }
+    async with shop.db.begin() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO rule_sets (id, version, document, active, created_at)"
+                " VALUES ('paris', 7, CAST(:rules AS jsonb), true, now())"
+            ),
+            {"rules": json.dumps(rules)},
+        )
+    await shop.arrives(1, location="lyon")
+    await shop.arrives(1, location="paris")
+
+    assert await shop.sweeps() == 1
+
+    assert (await shop.stockroom.level("LAMP", "paris"))["allocated"] == 1
+    async with shop.db.connect() as tx:
+        decided = await decisions_of(tx, number, limit=10)
+    assert [(each.cause, each.record.version) for each in decided] == [
+        ("reserve", None),
+        ("release", 7),
+    ]
     assert await shop.is_sound()
 
 
