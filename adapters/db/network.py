@@ -20,8 +20,9 @@ from sqlalchemy.pool import Pool
 
 from adapters.db.at_once import Statement, at_once
 from adapters.db.availability import BUFFER, SHUT
-from adapters.db.promises import PLACE, SERVICES
+from adapters.db.promises import PLACE, SERVICES, place_of
 from oms.locations import Flags, Ints, Location, Locations
+from oms.promises import Place
 from oms.router import Router
 from oms.rules import RuleSet
 
@@ -86,6 +87,13 @@ class Network:
     serving: Kept[tuple[str, str], Serving] = field(default_factory=Kept)
     carriers: Kept[tuple[str, str], dict[str, Flags]] = field(default_factory=Kept)
     days: Kept[tuple[Any, ...], dict[str, int]] = field(default_factory=Kept)
+    _calendars: dict[str, Place] = field(default_factory=dict)
+
+    def place(self, id: str) -> Place:
+        """A place as promises count from it."""
+        if id not in self._calendars:
+            self._calendars[id] = place_of(self.places[id])
+        return self._calendars[id]
 
     @property
     def locations(self) -> Locations:

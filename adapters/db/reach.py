@@ -12,7 +12,7 @@ import numpy as np
 
 from adapters.db.at_once import Statement
 from adapters.db.network import Network
-from adapters.db.promises import Where, terms_of
+from adapters.db.promises import Where, services_to
 from oms.locations import Flags, Ints, Location
 from oms.policy import Policy
 from oms.promises import Terms, Units
@@ -110,16 +110,32 @@ def _fetches(service: Mapping[str, Any], place: Location) -> bool:
 def days_until(network: Network, ask: Ask, rows: Ints, at: datetime, policy: Policy) -> Ints:
     """Days until a customer has what is ordered now, counted for some locations, by location.
 
-    Counted as promises are, of the quarter of an hour; of the others 0, as nobody asks.
+    Counted as promises are, of the quarter of an hour; of the others 0, as nobody asks, and of all
+    where nobody has said where it would go.
     """
-    counted = _counted(network, ask, at, policy)
     days = np.zeros(len(network.locations), dtype=np.int64)
-    terms, now = None, _quarter(at)
-    for row in rows.tolist():
-        id = network.locations.ids[row]
-        if id not in counted:
-            terms = terms or _terms(network, ask, policy)
-            counted[id] = _days(terms, id, now)
+    if ask.country is None:
+        return days
+    point = ask.point or (None, None)
+    where, now = Where(ask.country, None, *point), _quarter(at)
+    destination = where.destination()
+    # All customers of a country who live by the same clock get it on the same day.
+    key = (ask.method, ask.country, destination.zone, now, policy)
+    counted = network.days.get(key)
+    if counted is None:
+        counted = network.days.keep(key, {})
+    ids = {row: network.locations.ids[row] for row in rows.tolist()}
+    missing = [id for id in ids.values() if id not in counted]
+    terms = Terms(
+        method=ask.method,
+        places={id: network.place(id) for id in missing},
+        services=services_to(ask.country, ask.method, network.services),
+        destination=destination,
+        grace=policy.grace,
+        days=policy.promise_days(ask.method),
+    )
+    counted |= {id: _days(terms, id, now) for id in missing}
+    for row, id in ids.items():
         days[row] = counted[id]
     return days
 
@@ -133,19 +149,5 @@ def _days(terms: Terms, id: str, now: datetime) -> int:
     return (promise.by.astimezone(zone).date() - now.astimezone(zone).date()).days
 
 
-def _counted(network: Network, ask: Ask, at: datetime, policy: Policy) -> dict[str, int]:
-    point = None if ask.point is None else (round(ask.point[0], 1), round(ask.point[1], 1))
-    key = (ask.method, ask.country, point, _quarter(at), policy.grace, policy.promise_days("home"))
-    found = network.days.get(key)
-    return network.days.keep(key, {}) if found is None else found
-
-
 def _quarter(at: datetime) -> datetime:
     return at - (at - datetime(1970, 1, 1, tzinfo=UTC)) % _QUARTER
-
-
-def _terms(network: Network, ask: Ask, policy: Policy) -> Terms:
-    """Of all places: a calendar is made for each once it is asked for."""
-    north, east = ask.point or (None, None)
-    where = Where(ask.country or "", None, north, east)
-    return terms_of(where, ask.method, network.places.values(), network.services, policy)

@@ -188,6 +188,8 @@ async def test_carriers_days_and_costs_of_goods_are_looked_at_where_rules_ask(sh
     ):
         await live(shop, rule)
         chosen.append(senders((await decisions(shop, await placed(shop)))[0]))
+        asked = await shop.channel.get("/v1/availability?sku=LAMP-01&channel=web-fr")
+        assert asked.status_code == 200, asked.text
 
     await shop.operator.put("/v1/shipping-services/fast", json={**service, "active": False})
     assert chosen == [["wh-paris"], ["wh-paris"], ["store-lille"]]
