@@ -52,7 +52,8 @@ async def route_again(unit: OrderUnit, policy: Policy) -> bool:
         around = await _around(unit, free, demands, policy)
         found = around.plan(demands, told=False)
         picks, freed = _moves(free, found.plan.picks)
-        if not picks or not await _is_better(unit, around, demands, found, free, policy):
+        torn = not order.allow_split and found.left
+        if not picks or torn or not await _is_better(unit, around, demands, found, free, policy):
             return False
         if await _take(unit, around, picks, freed):
             await _write(unit, around.plan(demands), picks, freed)

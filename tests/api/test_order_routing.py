@@ -297,6 +297,15 @@ async def test_a_low_count_before_release_lets_another_place_serve(
     assert await released(shop, number) == offered
 
 
+async def test_an_order_that_must_not_be_split_moves_whole_or_not_at_all(shop: Api) -> None:
+    await live(shop, STORES)
+    number = await placed(shop, 3, allow_split=False)
+    await counted(shop, "store-nice", await held_at(shop, "store-nice") - 2)
+    await counted(shop, "store-lille", await held_at(shop, "store-lille") + 2)
+
+    assert await released(shop, number) == {"store-nice": 3}
+
+
 async def test_what_no_other_place_has_stays_where_it_is_held(shop: Api) -> None:
     await live(shop, {**NEAREST, "from": {"locations": ["store-nice"]}})
     number = await placed(shop, 2)
