@@ -186,21 +186,23 @@ def relax(relaxation: Relaxation, nodes: Nodes, enough: int, effort: int) -> Rel
     goal, cells = enough / relaxation.above, 0
     price, share = nodes.price.copy(), np.zeros(nodes.inside.shape)
     left, inner = np.arange(len(nodes)), _Interior(relaxation, nodes)
-    for steps in range(_MOST_STEPS):
-        if cells > effort and steps >= _LEAST_STEPS:
+    steps = 0
+    while len(left) and steps < _MOST_STEPS and (cells <= effort or steps < _LEAST_STEPS):
+        # A node without any plan runs off to where floats end; what was proven before stands.
+        try:
+            with np.errstate(all="ignore"):
+                inner.step()
+        except np.linalg.LinAlgError:
             break
-        inner.step()
+        steps += 1
         cells += inner.x.size * (_ITEMS + inner.x.shape[2]) // _ITEMS
         done = inner.done(goal)
+        price[left[done]], share[left[done]] = inner.best_price[done], inner.y[done]
+        left = left[~done]
         if done.any():
-            which = left[done]
-            price[which], share[which] = inner.best_price[done], inner.y[done]
-            left = left[~done]
             inner.go_on(~done)
-        if not len(left):
-            break
     price[left], share[left] = inner.best_price, inner.y
-    return Relaxed(relaxation.proven(nodes, price), share, price, cells)
+    return Relaxed(relaxation.proven(nodes, price), np.nan_to_num(share), price, cells)
 
 
 class _Interior:
