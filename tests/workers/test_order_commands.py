@@ -126,6 +126,13 @@ def test_a_closed_order_waits_for_nothing(oms: Run, api: PretendApi) -> None:
     assert "waits for nothing" in oms("explain", NUMBER).output
 
 
+def test_explain_says_why_the_order_is_served_from_there(oms: Run, api: PretendApi) -> None:
+    out = "Lyon was left out: safety stock 2 of 2 (LAMP-01)."
+    api.answers[f"/v1/orders/{NUMBER}/explain"] = 200, {"data": [], "routing": [out]}
+
+    assert out in oms("explain", NUMBER).output
+
+
 def test_a_whole_order_is_cancelled_under_a_key_of_its_own(oms: Run, api: PretendApi) -> None:
     assert oms("cancel", NUMBER, "--reason", "no longer wanted").exit_code == 0
     assert oms("cancel", NUMBER, "--reason", "no longer wanted").exit_code == 0
