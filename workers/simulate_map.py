@@ -1,8 +1,10 @@
-"""A map of who serves what: a line from each place to whom it serves, a panel for each rule set.
+"""A map of who serves whom: a line to each square of customers from who gives it most.
 
-Drawn with matplotlib, which the extra `plots` brings; needs no tiles and asks nobody.
+A panel for each rule set. Drawn with matplotlib, which the extra `plots` brings; needs no tiles
+and asks nobody.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from math import cos, radians
@@ -23,8 +25,10 @@ from oms.past import PastOrder
 MOST_NAMED = 6
 """So many places have a colour of their own; the rest share one."""
 
-_GRID = 0.25
-"""Degrees: customers who live nearer to each other than this are one end of a line."""
+_CELLS = 60
+"""So many squares of customers lie beside each other."""
+
+_NUMBERS = re.compile(r"(?m)^(?:<path d=\")?[ML] [-0-9. ]+$")
 
 # Okabe and Ito's palette: told apart by colour-blind readers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -40,11 +44,15 @@ _Point = tuple[float, float]
 
 
 class _Parcels(NamedTuple):
-    """Parcels from places to points, those told of; and how many are not on the map."""
+    """Units from places to points, and how many parcels are on the map, and not."""
 
     by_place: dict[str, Counter[_Point]]
-    units: Counter[str]
+    told: int
     elsewhere: int
+
+    def units(self, place: str) -> int:
+        """Of one place."""
+        return self.by_place[place].total()
 
 
 def draw(
@@ -67,38 +75,44 @@ def draw(
         figure.legend(handles=_legend(named, locations), loc="outside lower center", ncols=7)
         metadata = {"Date": None} if out.suffix == ".svg" else None
         figure.savefig(out, dpi=110, metadata=metadata)
+    if out.suffix == ".svg":
+        out.write_text(_shorter(out.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _shorter(picture: str) -> str:
+    """Points of lines to a tenth of a point, which nobody sees."""
+    return _NUMBERS.sub(lambda line: re.sub(r"(\.\d)\d+", r"\1", line[0]), picture)
 
 
 def _parcels(orders: Sequence[PastOrder], column: Column, country: str | None) -> _Parcels:
-    found = _Parcels({}, Counter(), 0)
-    elsewhere = 0
+    by_place: dict[str, Counter[_Point]] = {}
+    told = elsewhere = 0
     for order in orders:
         outcome = column.outcomes[order.id]
-        places = {place for sending in outcome.sendings for place in sending.metres}
+        parcels = sum(len(sending.metres) for sending in outcome.sendings)
         point = order.ask.point
         if point is None or order.ask.country != country:
-            elsewhere += len(places)
+            elsewhere += parcels
             continue
-        end = (round(point[1] / _GRID) * _GRID, round(point[0] / _GRID) * _GRID)
-        for place in places:
-            found.by_place.setdefault(place, Counter())[end] += 1
+        told += parcels
         for pick in outcome.picks:
-            found.units[pick.location] += pick.quantity
-    return found._replace(elsewhere=elsewhere)
+            ends = by_place.setdefault(pick.location, Counter())
+            ends[point[1], point[0]] += pick.quantity
+    return _Parcels(by_place, told, elsewhere)
 
 
 def _most_units(shown: Sequence[_Parcels]) -> dict[str, str]:
     """Colours of the places that give most, in any panel."""
     units: Counter[str] = Counter()
     for each in shown:
-        units.update(each.units)
+        units.update({place: each.units(place) for place in each.by_place})
     first = sorted(units, key=lambda place: (-units[place], place))[:MOST_NAMED]
     return dict(zip(first, _COLOURS, strict=False))
 
 
 def _frame(shown: Sequence[_Parcels], locations: Locations) -> tuple[float, float, float, float]:
     """West, east, south and north of all that is drawn, but for the farthest hundredth."""
-    ends = [end for each in shown for points in each.by_place.values() for end in points.elements()]
+    ends = [end for each in shown for points in each.by_place.values() for end in points]
     if not ends:
         ends = [_where(each) for each in locations.rows if each.longitude is not None] or [(0, 0)]
 
@@ -118,35 +132,55 @@ def _draw(
     named: dict[str, str],
     frame: tuple[float, float, float, float],
 ) -> None:
+    west, east, south, north = frame
+    step = (east - west) / _CELLS
     # Those with a colour are drawn last, the busiest on top.
-    order = sorted(parcels.by_place, key=lambda id: (id in named, parcels.units[id], id))
+    order = sorted(parcels.by_place, key=lambda id: (id in named, parcels.units(id), id))
+    mainly = _mainly(parcels, step)
+    most = max((parcels.units(id) for id in order), default=1)
     for id in order:
         here = locations.rows[locations.row_of[id]]
         if here.longitude is None:
             continue
         colour = named.get(id, _OTHERS)
-        panel.add_collection(_lines(_where(here), parcels.by_place[id], colour))
-        size = 6 + 40 * (parcels.units[id] / max(parcels.units.values())) ** 0.5
-        x, y = _where(here)
-        panel.plot(x, y, "o", color=colour, markersize=size**0.5, markeredgecolor="white")
-    west, east, south, north = frame
+        if id in mainly:
+            panel.add_collection(_lines(_where(here), mainly[id], colour))
+        if id in named:
+            size = (6 + 40 * (parcels.units(id) / most) ** 0.5) ** 0.5
+            panel.plot(*_where(here), "o", color=colour, markersize=size, zorder=3)
+    others = [locations.rows[locations.row_of[id]] for id in order if id not in named]
+    dots = [_where(each) for each in others if each.longitude is not None]
+    panel.plot([x for x, _ in dots], [y for _, y in dots], "o", color=_OTHERS, markersize=3)
     panel.set_xlim(west, east)
     panel.set_ylim(south, north)
     panel.set_aspect(1 / cos(radians((south + north) / 2)))
     panel.set_xticks([])
     panel.set_yticks([])
-    count = sum(sum(points.values()) for points in parcels.by_place.values())
     more = f", {parcels.elsewhere:,} elsewhere" if parcels.elsewhere else ""
     panel.set_title(column.name, fontweight="bold")
-    panel.set_xlabel(f"{count:,} parcels from {len(parcels.by_place)} places{more}")
+    panel.set_xlabel(f"{parcels.told:,} parcels from {len(parcels.by_place)} places{more}")
 
 
-def _lines(start: _Point, ends: Counter[_Point], colour: str) -> PathCollection:
+def _mainly(parcels: _Parcels, step: float) -> dict[str, set[_Point]]:
+    """By place, the squares of customers to whom it gives more than any other."""
+    squares: dict[_Point, Counter[str]] = {}
+    for place, ends in parcels.by_place.items():
+        for (x, y), units in ends.items():
+            square = (round(x / step) * step, round(y / step) * step)
+            squares.setdefault(square, Counter())[place] += units
+    found: dict[str, set[_Point]] = {}
+    for square, by in squares.items():
+        best = min(by, key=lambda place: (-by[place], place))
+        found.setdefault(best, set()).add(square)
+    return found
+
+
+def _lines(start: _Point, ends: set[_Point], colour: str) -> PathCollection:
     """All lines of a place as one curve, which keeps the file small."""
     vertices = [point for end in sorted(ends) for point in (start, end)]
     codes = [Curve.MOVETO, Curve.LINETO] * len(ends)
     curve = Curve(vertices, codes)
-    return PathCollection([curve], facecolors="none", edgecolors=colour, linewidths=0.5, alpha=0.45)
+    return PathCollection([curve], facecolors="none", edgecolors=colour, linewidths=0.8, alpha=0.7)
 
 
 def _where(place: Location) -> _Point:
