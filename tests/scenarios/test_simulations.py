@@ -30,9 +30,9 @@ PARIS = {"latitude": 48.86, "longitude": 2.35}
 
 @pytest.fixture
 async def patient(database_url: str, temporal: Client) -> AsyncIterator[World]:
-    """A shop in which no location is given up because it does not answer at once."""
+    """A shop in which orders stay as they were decided: none is released within the test."""
     hour = timedelta(hours=1)
-    policy = POLICY.model_copy(update={"node_answer": hour, "reservation": hour})
+    policy = POLICY.model_copy(update={"grace": hour, "reservation": hour})
     async with a_world(database_url, temporal, policy=policy) as world:
         await world.sells("LAMP")
         await world.has_place("wh-lyon")
@@ -53,9 +53,7 @@ async def test_by_the_same_rules_every_order_comes_out_as_it_was_decided(
     await world.ok("PUT", "/v1/stock/MUG/wh-lyon/policy", policy)
     await world.ok("PUT", "/v1/routing/rule-sets/ours", NEAREST)
     await world.ok("POST", "/v1/routing/rule-sets/ours/activate", {"version": 1})
-    await world.works_by_hand("wh-lyon", "store-paris")
     before = (await world.place({"LAMP": 2}))["number"]
-    await world.until_offered(before)
     since = datetime.now(UTC)
 
     await happens(world, before)
