@@ -126,6 +126,8 @@ def _order_due(order: Order, now: datetime) -> Iterator[Due]:
     if order.closed_at is not None or is_in_doubt(order):
         return
     for entry in order.entries:
+        if entry.kind == "refund" and order.awaits_captures:
+            continue  # what has not come in yet cannot go back
         failed_for_good = entry.kind == "authorization" or entry.given_up
         if entry.is_open or (entry.status == "failed" and not failed_for_good):
             yield Due(do=SETTLE, about=entry.key, step=entry.step)

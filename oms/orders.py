@@ -453,6 +453,15 @@ class Order(Stored):
         )
 
     @property
+    def awaits_captures(self) -> bool:
+        """Whether a capture has no outcome yet, or one that a person has yet to decide about."""
+        return any(
+            entry.kind == "capture"
+            and (entry.is_open or (entry.status == "failed" and not entry.given_up))
+            for entry in self.entries
+        )
+
+    @property
     def is_paid_for(self) -> bool:
         """Nothing to pay, or an authorisation stands."""
         return self.tender is None or self.tender.authorized_minor > 0

@@ -17,7 +17,6 @@ from oms.items import Item, apart, items_of
 from oms.locations import Flags, Ints, Locations
 from oms.reasons import LeftLine, Record, Stage
 from oms.rules import DEFAULT, Rule, RuleSet, Split
-from oms.solver import DEFAULT as EFFORT
 from oms.solver import Problem, solve
 from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan, Shelves
 from oms.telling import Solved, tell
@@ -76,7 +75,7 @@ class Router:
         *,
         id: str | None = None,
         version: int | None = None,
-        effort: int = EFFORT,
+        effort: int | None = None,
     ) -> None:
         self.locations = locations
         self.rules = rules

@@ -15,6 +15,9 @@ from oms.rules import From, Rule
 from oms.solver import Problem, Solution, solve
 from oms.sourcing import Shelves
 
+_EFFORT = 100_000
+"""Of the runner-up, which nobody has to prove."""
+
 _MOST_TRIED = 3
 """So many of the chosen places are left out, each in turn, to find the runner-up."""
 
@@ -102,7 +105,7 @@ def _runner_up(solved: Solved, asked: Asked) -> RunnerUp | None:
     for place in chosen.tolist():
         stock = problem.stock.copy()
         stock[place] = 0
-        other = solve(replace(problem, stock=stock))
+        other = solve(replace(problem, stock=stock), effort=_EFFORT)
         missed = solved.units_of(other.unserved) - solved.units_of(solved.solution.unserved)
         tries.append((missed, other.cost, place, other))
     if not tries:

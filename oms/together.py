@@ -12,7 +12,7 @@ from itertools import chain, combinations, islice
 
 import numpy as np
 
-from oms.solver import DEFAULT, Flags, Ints, Problem, Solution, solve
+from oms.solver import Flags, Ints, Problem, Solution, solve
 
 PASSES = 10
 EXCHANGES = 30
@@ -71,7 +71,7 @@ class Together:
         return sum(plan.cost for plan in self.plans)
 
 
-def one_by_one(wishes: Sequence[Wish], stock: Ints, *, effort: int = DEFAULT) -> Together:
+def one_by_one(wishes: Sequence[Wish], stock: Ints, *, effort: int | None = None) -> Together:
     """Plan each order alone, in turn, on what those before it left.
 
     Args:
@@ -93,7 +93,7 @@ def again(
     *,
     passes: int = PASSES,
     exchanges: int = EXCHANGES,
-    effort: int = DEFAULT,
+    effort: int | None = None,
 ) -> Together:
     """Plan orders again that have a plan already, from what they hold and what is left.
 
@@ -127,7 +127,7 @@ class _Table:
     plans: list[Solution]
     left: Ints
     exchanges: int
-    effort: int
+    effort: int | None
     everything: Ints = field(init=False)
 
     def __post_init__(self) -> None:

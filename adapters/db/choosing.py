@@ -30,7 +30,7 @@ async def choose(
 
     What no place has is backordered where the order allows it, unless its rule says otherwise.
     """
-    found = around.plan(demands, told=told)
+    found = await around.plan(demands, told=told)
     if not found.left:
         return Chosen(found.plan.picks, (), (), found)
     unsold = [each for each in found.left if found.then.get(each.line) == "cancel"]

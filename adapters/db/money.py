@@ -248,6 +248,29 @@ async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     )
 
 
+async def drop_refunds_of(unit: OrderUnit, capture: PaymentEntry) -> None:
+    """Give back no money that never came in, now that a person has given up a capture.
+
+    Refunds wait for captures, so none of these was asked for. What is left of one is asked anew.
+    """
+    entries = [each for each in unit.order.entries if not each.given_up]
+    comes_in = sum(e.amount_minor for e in entries if e.kind == "capture" and e.key != capture.key)
+    refunds = [each for each in entries if each.kind == "refund"]
+    over = sum(each.amount_minor for each in refunds) - comes_in
+    for each in reversed(refunds):
+        if over <= 0:
+            return
+        if each.status not in ("requested", "failed"):
+            continue
+        if each.is_open:
+            gone = Declined(reason="the money never came in")
+            await settle_entry(unit, each, gone, settled_by="operator")
+        await retire_entry(unit, each)
+        over -= each.amount_minor
+        if over < 0:
+            request_payment(unit, "refund", -over, cause=each.cause or each.key)
+
+
 async def retire_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     """Pursue a failed entry no further: a person decided, or a new attempt took its place."""
     unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)

@@ -239,7 +239,9 @@ async def _go_by_rules(
         nearest.home.clear()
         demands = _demands(basket)
         nearest.stores[:] = [
-            id for id in nearest.stores if not around.only([id]).plan(demands, told=False).left
+            id
+            for id in nearest.stores
+            if not (await around.only([id]).plan(demands, told=False)).left
         ]
 
 

@@ -4,7 +4,13 @@ from datetime import datetime
 
 from adapters.db.allocations import allocations_of
 from adapters.db.cancelling import answer_cancellation
-from adapters.db.money import reopen_entry, request_payment, retire_entry, settle_entry
+from adapters.db.money import (
+    drop_refunds_of,
+    reopen_entry,
+    request_payment,
+    retire_entry,
+    settle_entry,
+)
 from adapters.db.nodes import write_hand_over
 from adapters.db.parcels import write_delivered, write_label, write_off
 from adapters.db.placing import refuse_order
@@ -107,6 +113,8 @@ async def decide_payment(unit: OrderUnit, entry: PaymentEntry, decision: Decisio
         if decision.action == "new_attempt":
             cause = entry.cause or entry.key
             request_payment(unit, entry.kind, entry.amount_minor, cause=cause)
+        elif entry.kind == "capture":
+            await drop_refunds_of(unit, entry)
         elif entry.kind == "authorization" and unit.order.confirmed_at is None:
             await refuse_order(unit, "payment_declined", "The payment could not be authorised.")
             return

@@ -50,13 +50,13 @@ async def route_again(unit: OrderUnit, policy: Policy) -> bool:
     demands = [demand_of(line, counts[line.line]) for line in order.lines if counts[line.line]]
     for _ in range(RACES):
         around = await _around(unit, free, demands, policy)
-        found = around.plan(demands, told=False)
+        found = await around.plan(demands, told=False)
         picks, freed = _moves(free, found.plan.picks)
         torn = not order.allow_split and found.left
         if not picks or torn or not await _is_better(unit, around, demands, found, free, policy):
             return False
         if await _take(unit, around, picks, freed):
-            await _write(unit, around.plan(demands), picks, freed)
+            await _write(unit, await around.plan(demands), picks, freed)
             return True
     raise AssertionError("stock changed faster than it could be planned")
 
@@ -121,7 +121,7 @@ async def _is_better(
     policy: Policy,
 ) -> bool:
     shelves = replace(around.shelves, at_most=_held(around, free))
-    present = replace(around, shelves=shelves).plan(demands, told=False)
+    present = await replace(around, shelves=shelves).plan(demands, told=False)
     if found.key >= present.key:
         return False
     (row,) = await unit.ask(_OF_ORDER, n=unit.number)

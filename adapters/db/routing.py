@@ -263,7 +263,7 @@ async def _move_elsewhere(
         )
         if only is not None:
             around = around.only([only])
-        found = around.plan(demands)
+        found = await around.plan(demands)
         whole = order.allow_split or (not found.left and _moves_as_a_whole(order, allocations))
         picks = found.plan.picks if whole else ()
         freed = _let_go(allocations, picks)
@@ -433,7 +433,7 @@ async def reroute_backorders(unit: OrderUnit, policy: Policy, *, only: str | Non
         wanted = _places_left(order, only)
         if wanted is not None:
             around = around.only(wanted)
-        found = around.plan(demands)
+        found = await around.plan(demands)
         picks = found.plan.picks
         stock = wants(picks, around.buffers, "allocated", for_queue=True)
         if not picks:

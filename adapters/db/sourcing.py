@@ -1,9 +1,11 @@
 """What an order may be served from, asked in the order's own terms, and planned by the rules."""
 
+import asyncio
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +32,9 @@ from oms.orders import Line
 from oms.policy import Policy
 from oms.router import Router
 from oms.sourcing import Article, Ask, Decision, Demand, Levels, Pick, Shelves
+
+FEW = 3
+"""So many lines are planned at once: that takes milliseconds."""
 
 LOOKS = 50
 """How often stock is read again because the master data changed meanwhile."""
@@ -116,10 +121,14 @@ class Around:
     shelves: Shelves
     articles: Mapping[str, Article]
 
-    def plan(self, demands: Iterable[Demand], *, told: bool = True) -> Decision:
-        """Decide by the rules that are active. `told`: with the record of why."""
+    async def plan(self, demands: Iterable[Demand], *, told: bool = True) -> Decision:
+        """Decide by the rules that are active. `told`: with the record of why.
+
+        What may take long is decided in a thread, so that the process goes on meanwhile.
+        """
         known = [self._known(demand) for demand in demands]
-        return self.network.router.plan(self.ask, known, self.shelves, told=told)
+        decide = partial(self.network.router.plan, self.ask, known, self.shelves, told=told)
+        return decide() if len(known) <= FEW else await asyncio.to_thread(decide)
 
     def _known(self, demand: Demand) -> Demand:
         article = self.articles.get(demand.sku)

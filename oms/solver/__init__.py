@@ -15,26 +15,34 @@ from oms.solver.search import Found
 
 __all__ = ["DEFAULT", "Flags", "Ints", "Problem", "Solution", "solve"]
 
-DEFAULT = 30_000_000
-"""Effort by default, for what is larger than is always solved."""
+DEFAULT = 5_000_000
+"""Effort by default, for what is larger than is always solved: a second or two."""
 
-_ALWAYS, _MORE = (12, 200), 300
-"""Items and places up to which a plan is proven in any case: with so much more effort."""
+_ALWAYS, _ANY = (12, 200), 9_000_000_000
+"""Items and places up to which a plan is proven in any case, and an effort that stands for any."""
 
 
-def solve(problem: Problem, *, effort: int = DEFAULT) -> Solution:
+def solve(problem: Problem, *, effort: int | None = None) -> Solution:
     """Serve as many units as can be served; among the plans that do, the one of least cost.
 
     Args:
         problem: The arrays; the answer is a function of them alone.
         effort: How much may be tried, in rows times items looked at. It counts work, never time.
+            By default a plan of at most 12 items and 200 places is proven, whatever it takes.
 
     Returns:
         A plan, never infeasible; with a bound where it is not proven to be the best.
     """
+    # Floats only steer: what overflows in them proves nothing, and harms nothing.
+    with np.errstate(all="ignore"):
+        return _solve(problem, effort)
+
+
+def _solve(problem: Problem, effort: int | None) -> Solution:
     core, most = reduced(problem), problem.most_places
-    if core.cap.shape[1] <= _ALWAYS[0] and core.cap.shape[0] <= _ALWAYS[1]:
-        effort = max(effort, effort * _MORE)
+    if effort is None:
+        rows, items = core.cap.shape
+        effort = _ANY if items <= _ALWAYS[0] and rows <= _ALWAYS[1] else DEFAULT
     if most is None or most > 1:
         # What costs nothing to begin with sends, whoever else does.
         free = replace(core, sends=core.sends | (core.fixed == 0))

@@ -90,6 +90,16 @@ def test_units_are_routed_after_the_grace_window_and_not_under_a_hold() -> None:
     assert due(an_order(line, allocations=rows, holds=[HOLD])) == []
 
 
+@pytest.mark.parametrize("capture", ["requested", "unknown", "failed"])
+def test_money_goes_back_only_after_what_was_to_come_in_has_come_in(capture: str) -> None:
+    refund = an_entry("refund", "requested")
+    waits = an_order(a_line(delivered=1), entries=[an_entry("capture", capture), refund])
+    goes = an_order(a_line(delivered=1), entries=[an_entry("capture", "succeeded"), refund])
+
+    assert [each.about for each in order_agenda(waits, NOW).due] == ["2222-2222-2:capture:1"]
+    assert [each.about for each in order_agenda(goes, NOW).due] == ["2222-2222-2:refund:1"]
+
+
 def test_an_order_closes_when_no_unit_is_open_and_no_money() -> None:
     done = a_line(delivered=1, cancelled=1)
 

@@ -176,3 +176,28 @@ async def test_money_that_was_given_up_is_not_given_back_when_its_parcel_is_lost
     assert (order["status"], order["payment_status"]) == ("cancelled", "voided")
     assert [kind for kind, _ in await world.money_of(number)] == ["authorize", "void"]
     await world.audit_is_clean()
+
+
+@pytest.mark.parametrize(
+    ("decision", "ends", "moved"), [("fail", "voided", 0), ("retry", "refunded", 1999 + 490)]
+)
+async def test_a_lost_parcels_money_goes_back_once_it_has_come_in_and_only_then(
+    world: World, decision: str, ends: str, moved: int
+) -> None:
+    await world.works_by_hand("wh-lyon")
+    number = (await world.place(1))["number"]
+    (offer,) = await world.until_offered(number)
+    await world.outside.breaks("payments", "capture", "decline", times=1)
+    tracking_number = await ships(world, offer["id"])
+    await world.until_parked(number, "capture:1")
+
+    await world.scan(tracking_number, "lost")
+    await world.until_parked(number, "parcel:S1")
+    await world.resolve(number, "parcel:S1", "fail")
+    assert [kind for kind, _ in await world.money_of(number)] == ["authorize"]
+    await world.resolve(number, "capture:1", decision)
+    order = await until_closed(world, number)
+
+    assert (order["status"], order["payment_status"]) == ("cancelled", ends)
+    assert order["payments"]["captured_minor"] == order["payments"]["refunded_minor"] == moved
+    await world.audit_is_clean()
