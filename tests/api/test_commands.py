@@ -253,4 +253,4 @@ async def test_an_order_that_has_ended_is_answered_from_the_books(world: World) 
 
     assert (cancel.status_code, cancel.json()["code"]) == (409, "already_shipped")
     assert (hold.status_code, hold.json()["code"]) == (409, "invalid_state")
-    assert waits == {"data": []}
+    assert waits["data"] == []
