@@ -68,7 +68,7 @@ class Sender(Message):
 
 
 class RunnerUp(Message):
-    """The best plan without one of the chosen places."""
+    """The best plan found without one of the chosen places, among the most promising others."""
 
     locations: tuple[str, ...]
     unserved: int

@@ -15,8 +15,8 @@ from oms.rules import From, Rule
 from oms.solver import Problem, Solution, solve
 from oms.sourcing import Shelves
 
-_EFFORT = 100_000
-"""Of the runner-up, which nobody has to prove."""
+_EFFORT, _MOST_SOUGHT = 100_000, 40
+"""Of the runner-up, which nobody has to prove: it is sought among the most promising places."""
 
 _MOST_TRIED = 3
 """So many of the chosen places are left out, each in turn, to find the runner-up."""
@@ -96,26 +96,45 @@ def _senders(solved: Solved, asked: Asked) -> Iterator[Sender]:
 
 
 def _runner_up(solved: Solved, asked: Asked) -> RunnerUp | None:
-    """The best plan without one of the chosen places; None where nobody else has any of it."""
-    problem = solved.problem
+    """The best plan found without one of the chosen places; None where nobody else has any."""
     chosen = np.flatnonzero(solved.solution.units.any(axis=1))
     if len(chosen) > _MOST_TRIED or len(solved.rows) == len(chosen) == 1:
         return None
+    near = _promising(solved.problem, chosen)
     tries = []
     for place in chosen.tolist():
-        stock = problem.stock.copy()
-        stock[place] = 0
-        other = solve(replace(problem, stock=stock), effort=_EFFORT)
+        others = near[near != place]
+        other = solve(_only(solved.problem, others), effort=_EFFORT)
         missed = solved.units_of(other.unserved) - solved.units_of(solved.solution.unserved)
-        tries.append((missed, other.cost, place, other))
+        tries.append((missed, other.cost, place, others[other.units.any(axis=1)]))
     if not tries:
         return None
-    missed, cost, _, other = min(tries, key=lambda each: each[:3])
-    senders = solved.rows[other.units.any(axis=1)]
+    missed, cost, _, senders = min(tries, key=lambda each: each[:3])
     if not len(senders):
         return None
-    ids = tuple(asked.locations.ids[int(row)] for row in senders)
+    ids = tuple(asked.locations.ids[int(row)] for row in solved.rows[senders])
     return RunnerUp(locations=ids, unserved=missed, cost=cost)
+
+
+def _promising(problem: Problem, chosen: Ints) -> Ints:
+    """The chosen places, and others that serve most, or at least cost a unit; in their order."""
+    units = np.minimum(problem.stock, problem.wanted)
+    served = np.maximum(1, units.sum(axis=1))
+    cost = problem.fixed + (units * problem.unit).sum(axis=1)
+    most = np.lexsort((cost, -served))[:_MOST_SOUGHT]
+    cheapest = np.argsort(cost / served, kind="stable")[:_MOST_SOUGHT]
+    return np.unique(np.concatenate([chosen, most, cheapest]))
+
+
+def _only(problem: Problem, places: Ints) -> Problem:
+    """The problem with these places alone."""
+    return replace(
+        problem,
+        stock=problem.stock[places],
+        fixed=problem.fixed[places],
+        unit=problem.unit[places],
+        opened=None if problem.opened is None else problem.opened[places],
+    )
 
 
 def _outranked(solved: Solved, asked: Asked) -> Iterator[Outranked]:
