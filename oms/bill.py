@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oms.costs import Setting, first_fit
+from oms.costs import Setting
 from oms.eligibility import Asked
 from oms.router import Router
 from oms.sourcing import Ask, Demand, Pick, Shelves
@@ -44,10 +44,7 @@ def bill(
     for pick in picks:
         units[ids.index(pick.location), skus.index(pick.sku)] += pick.quantity
     weights = {demand.sku: demand.weight_g for demand in demands}
-    costs = router.rules.costs
-    cost_row = first_fit(
-        router.rules, len(rows), ask.country, [asked.fits(cost.from_)[rows] for cost in costs]
-    )
+    cost_row = asked.cost_rows(rows)
     fixed, unit = router.prices.shipping(
         Setting(
             rows=rows,

@@ -4,7 +4,7 @@ Everything is worked out by columns over the candidate places. Products of amoun
 distances are rounded once, each to the nearest thousandth of the minor unit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -163,12 +163,3 @@ def _adjusted(objective: Objective, setting: Setting) -> tuple[Floats, Floats]:
         fixed[here] += each.parcel_minor * MILLS
         unit[here] += each.unit_minor * MILLS
     return fixed, unit
-
-
-def first_fit(rules: RuleSet, places: int, country: str | None, fits: Sequence[Flags]) -> Ints:
-    """Which row of the costs counts for each place: the first that fits, -1 for none."""
-    found = np.full(places, -1, dtype=np.int64)
-    for row, (cost, here) in enumerate(zip(rules.costs, fits, strict=True)):
-        if cost.countries is None or country in cost.countries:
-            found[(found < 0) & here] = row
-    return found

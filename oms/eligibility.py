@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oms.costs import Prices
-from oms.locations import UNKNOWN_METRES, Flags
+from oms.locations import UNKNOWN_METRES, Flags, Ints
 from oms.rules import MILLS, From, Lines, Rule, When
 from oms.sourcing import Ask, Demand, Shelves
 
@@ -73,6 +73,14 @@ class Asked:
             found = found & self.shelves.carried_by(filter.carriers)
         if filter.has_capacity and self.shelves.load is not None:
             found = found & (self.shelves.load < self.locations.capacity)
+        return found
+
+    def cost_rows(self, rows: Ints) -> Ints:
+        """Which row of the costs counts for some locations: the first that fits, -1 for none."""
+        found = np.full(len(rows), -1, dtype=np.int64)
+        for number, cost in enumerate(self.prices.rules.costs):
+            if cost.countries is None or self.ask.country in cost.countries:
+                found[(found < 0) & self.fits(cost.from_)[rows]] = number
         return found
 
     def groups(self, rule: Rule) -> list[Group]:

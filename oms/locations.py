@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from oms.places import EARTH_RADIUS_KM
 from oms.rules import From
 
 Ints = NDArray[np.int64]
@@ -14,8 +15,6 @@ Flags = NDArray[np.bool_]
 
 UNKNOWN_METRES = 40_075_000
 """Once round the earth: a place without coordinates comes last."""
-
-_EARTH_METRES = 6_371_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Locations:
             np.sin((north - latitude) / 2) ** 2
             + np.cos(latitude) * np.cos(north) * np.sin((east - longitude) / 2) ** 2
         )
-        metres = 2 * _EARTH_METRES * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
+        metres = 2000 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
         known: Ints = np.rint(np.nan_to_num(metres, nan=UNKNOWN_METRES)).astype(np.int64)
         return known
 

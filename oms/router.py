@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from oms.costs import Prices, Setting, first_fit
+from oms.costs import Prices, Setting
 from oms.eligibility import Asked, Group, is_about
 from oms.items import Item, apart, items_of
 from oms.locations import Flags, Ints, Locations
@@ -311,7 +311,6 @@ class _Walk:
                 everywhere[:, number] += shelves.available[:, column]
                 if goods is not None and shelves.goods is not None:
                     goods[:, number] += per * self._goods(shelves.goods[rows, column], sku, item)
-        rules = self.router.rules
         return Setting(
             rows=rows,
             metres=self.asked.metres[rows],
@@ -320,9 +319,7 @@ class _Walk:
             fullest=everywhere[shelves.shut == ""].max(axis=0, initial=0),
             days=None if shelves.days is None else shelves.days[rows],
             goods=goods,
-            cost_row=first_fit(
-                rules, len(rows), self.ask.country, [fits(cost.from_)[rows] for cost in rules.costs]
-            ),
+            cost_row=self.asked.cost_rows(rows),
             adjusted={each.from_: fits(each.from_)[rows] for each in rule.objective.adjust},
         )
 

@@ -5,7 +5,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import asin, cos, radians, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 
 from oms.locations import Flags, Ints, Locations
 from oms.reasons import Record
-
-_EARTH_KM = 6371.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +163,3 @@ class Decision:
     key: tuple[tuple[int, ...], ...] = ()
     by: Mapping[str, int] = field(default_factory=dict)
     record: Record | None = None
-
-
-def distance_km(latitude: float, longitude: float, to: tuple[float, float]) -> float:
-    """Great-circle distance between two places in degrees, in kilometres."""
-    north, south = radians(latitude), radians(to[0])
-    half_lat, half_lon = (south - north) / 2, radians(to[1] - longitude) / 2
-    chord = sin(half_lat) ** 2 + cos(north) * cos(south) * sin(half_lon) ** 2
-    return 2 * _EARTH_KM * asin(min(1.0, sqrt(chord)))

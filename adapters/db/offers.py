@@ -28,9 +28,10 @@ from adapters.db.promises import (
     terms_of,
 )
 from adapters.db.sourcing import Around, places_for
+from oms.places import Point, distance_km
 from oms.policy import Policy
 from oms.promises import Promise, Terms, Units
-from oms.sourcing import Demand, Missing, Pick, distance_km
+from oms.sourcing import Demand, Missing, Pick
 
 STORES = 10
 """So many stores are offered for collection, the nearest."""
@@ -310,7 +311,7 @@ def _metres(at: Sequence[float | None], ask: Ask) -> float:
     north, east = at
     if ask.latitude is None or ask.longitude is None or north is None or east is None:
         return inf
-    return round(distance_km(ask.latitude, ask.longitude, (north, east)) * 1000)
+    return round(distance_km(Point(ask.latitude, ask.longitude), Point(north, east)) * 1000)
 
 
 def _where(offering: Offering | None, places: Sequence[Any]) -> Where:

@@ -13,9 +13,9 @@ from oms.solver.plans import earlier, filled
 from oms.solver.question import best
 from oms.solver.search import Found
 
-__all__ = ["DEFAULT", "Flags", "Ints", "Problem", "Solution", "solve"]
+__all__ = ["Flags", "Ints", "Problem", "Solution", "solve"]
 
-DEFAULT = 5_000_000
+_USUAL = 5_000_000
 """Effort by default, for what is larger than is always solved: a second or two."""
 
 _ALWAYS, _ANY = (12, 200), 9_000_000_000
@@ -42,7 +42,7 @@ def _solve(problem: Problem, effort: int | None) -> Solution:
     core, most = reduced(problem), problem.most_places
     if effort is None:
         rows, items = core.cap.shape
-        effort = _ANY if items <= _ALWAYS[0] and rows <= _ALWAYS[1] else DEFAULT
+        effort = _ANY if items <= _ALWAYS[0] and rows <= _ALWAYS[1] else _USUAL
     if most is None or most > 1:
         # What costs nothing to begin with sends, whoever else does.
         free = replace(core, sends=core.sends | (core.fixed == 0))

@@ -190,8 +190,7 @@ def relax(relaxation: Relaxation, nodes: Nodes, enough: int, effort: int) -> Rel
     while len(left) and steps < _MOST_STEPS and (cells <= effort or steps < _LEAST_STEPS):
         # A node without any plan runs off to where floats end; what was proven before stands.
         try:
-            with np.errstate(all="ignore"):
-                inner.step()
+            inner.step()
         except np.linalg.LinAlgError:
             break
         steps += 1

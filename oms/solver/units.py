@@ -17,8 +17,8 @@ _MEMORY = 8_000_000
 
 def work(core: Core) -> int | None:
     """How many numbers `by_units` looks at; None if it would keep too many."""
-    with np.errstate(over="ignore"):  # of hundreds of items: more than could ever be kept
-        states = float(np.prod(core.wanted + 1.0)) * _counts(core)
+    # Of hundreds of items this may be infinite: more than could ever be kept.
+    states = float(np.prod(core.wanted + 1.0)) * _counts(core)
     if states * len(core.fixed) > _MEMORY:
         return None
     return int(states * (np.log2(core.cap + 1).sum() + 2 * len(core.fixed)))

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oms.places import Point, distance_km
 from oms.router import Router
-from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan, distance_km
+from oms.sourcing import Ask, Decision, Demand, Missing, Pick, Plan
 from tests.oms.candidates import Candidate, shelves_of
 
+PARIS = Point(48.8566, 2.3522)
 SKUS = ("LAMP", "MUG", "SOFA")
 DEMANDS = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 4)), min_size=1, max_size=4).map(
     lambda lines: [Demand(n, sku, units) for n, (sku, units) in enumerate(lines, start=1)]
@@ -247,5 +249,5 @@ def test_the_largest_order_over_all_places_is_planned_whole(units: int) -> None:
 
 
 def test_paris_is_as_far_from_lyon_as_the_map_says() -> None:
-    assert round(distance_km(48.8566, 2.3522, (45.764, 4.8357))) == 391
-    assert distance_km(48.8566, 2.3522, (48.8566, 2.3522)) == 0
+    assert round(distance_km(PARIS, Point(45.764, 4.8357))) == 391
+    assert distance_km(PARIS, PARIS) == 0

@@ -19,9 +19,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from oms.places import Point, distance_km
 from oms.rules import MILLS
 from oms.solver import Ints
-from oms.sourcing import distance_km
 from oms.together import Wish
 
 CENTRES = (
@@ -150,7 +150,7 @@ def people() -> NDArray[np.float64]:
 @cache
 def _miles() -> NDArray[np.float64]:
     """Between each centre and each city; shape (centres, cities)."""
-    far = [[distance_km(c[1], c[2], (city[1], city[2])) for city in CITIES] for c in CENTRES]
+    far = [[distance_km(Point(*c[1:3]), Point(*city[1:3])) for city in CITIES] for c in CENTRES]
     return np.array(far) / KM_A_MILE
 
 

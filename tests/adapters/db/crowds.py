@@ -12,15 +12,15 @@ from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
 from adapters.db.choosing import choose
 from adapters.db.engine import connect
-from adapters.db.placing import RACES, record_order
+from adapters.db.placing import RACES
 from adapters.db.sourcing import places_for, wants
 from adapters.db.stock import Short, take
 from oms.locations import UNKNOWN_METRES
 from oms.numbers import number_from
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.sourcing import Demand
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 from tests.oms.candidates import Candidate
 
 TILLS = 16
@@ -85,15 +85,7 @@ async def order(stockroom: Stockroom, book: SqlBook, number: str, sku: str) -> b
             ],
         }
     )
-    async with stockroom.db.begin() as tx:
-        await record_order(
-            tx,
-            number,
-            request,
-            content_hash=content_hash(request),
-            place=("FR", 45.7, 4.8),
-            at=NOW,
-        )
+    await record(stockroom.db, number, request)
     await book.reserve(number, NOW)
     return (await book.read(number)).refusal_code is None
 

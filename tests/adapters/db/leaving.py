@@ -8,16 +8,15 @@ from sqlalchemy import text
 
 from adapters.db import master, nodes, reroutes
 from adapters.db.book import SqlBook
-from adapters.db.placing import record_order
 from adapters.db.recalls import recall
 from oms.book import Command
 from oms.cancelling import Refusal
 from oms.numbers import number_from
 from oms.orders import FulfillmentOrder, Order
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.policy import Policy
 from tests.adapters.db.crowds import violations
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 
 POLICY = Policy(grace=timedelta(minutes=1), node_answer=timedelta(minutes=10))
 LATER = NOW + timedelta(minutes=2)
@@ -51,15 +50,7 @@ class Shop:
             }
             | more
         )
-        async with self.db.begin() as tx:
-            await record_order(
-                tx,
-                number,
-                request,
-                content_hash=content_hash(request),
-                place=("FR", 45.7, 4.8),
-                at=NOW,
-            )
+        await record(self.db, number, request)
         return number
 
     async def reserved(self, wanted: dict[str, int] | int = 2, **more: Any) -> str:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from adapters.db.book import SqlBook
-from adapters.db.placing import record_order
 from adapters.db.stock import StockChange
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.rules import RuleSet
 from tests.adapters.db.crowds import POLICY, deadlocks, numbers, served, violations
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 
 SKUS = [f"WINE-{n}" for n in range(8)] + [f"HOT-{n}" for n in range(8)]
 SKUS += [f"TOOL-{n}" for n in range(24)]
@@ -168,12 +167,4 @@ async def _record(
             ],
         }
     )
-    async with stockroom.db.begin() as tx:
-        await record_order(
-            tx,
-            number,
-            request,
-            content_hash=content_hash(request),
-            place=("FR", *point),
-            at=NOW,
-        )
+    await record(stockroom.db, number, request, point=point)

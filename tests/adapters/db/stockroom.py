@@ -8,7 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db import master
+from adapters.db.placing import record_order
 from adapters.db.stock import BUCKETS, Short, StockChange, Taken, Want, apply_changes, take
+from oms.placing import OrderRequest, content_hash
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -150,3 +152,19 @@ class Stockroom:
                     " stock_import_rows, stock_import_notes"
                 )
             )
+
+
+async def record(
+    db: AsyncEngine,
+    number: str,
+    request: OrderRequest,
+    *,
+    at: datetime = NOW,
+    point: tuple[float, float] = (45.7, 4.8),
+) -> None:
+    """Put an order into the books as a channel does, going to a point in France."""
+    async with db.begin() as tx:
+        stored = await record_order(
+            tx, number, request, content_hash=content_hash(request), place=("FR", *point), at=at
+        )
+    assert stored, "the reference is taken"

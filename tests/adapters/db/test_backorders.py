@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.db import backorders
 from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
-from adapters.db.placing import record_order
 from adapters.db.releases import Released, releases_of
 from adapters.db.routing_decisions import decisions_of
 from oms.audit import Finding
@@ -21,9 +20,9 @@ from oms.backorders import BackorderPolicy, Decision, Release, place_of
 from oms.book import CancelUnits, Command, PlaceHold, ReleaseHold, Reroute
 from oms.numbers import number_from
 from oms.orders import Order
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.policy import Policy
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 
 
 class Shop:
@@ -48,15 +47,7 @@ class Shop:
         wanted = {"LAMP": units} if isinstance(units, int) else units
         request = _request(number, wanted, **more)
         at = NOW - timedelta(days=days)
-        async with self.db.begin() as tx:
-            await record_order(
-                tx,
-                number,
-                request,
-                content_hash=content_hash(request),
-                place=("FR", 45.7, 4.8),
-                at=at,
-            )
+        await record(self.db, number, request, at=at)
         await self.book.reserve(number, at)
         if confirmed:
             await self.book.confirm(number, at)

@@ -8,14 +8,13 @@ from sqlalchemy import text
 
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting, store_inbound
-from adapters.db.placing import record_order
 from oms.book import PlaceHold
 from oms.numbers import number_from
 from oms.orders import FulfillmentOrder
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.ports import Approved
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 
 POLICY = Policy(
     grace=timedelta(),
@@ -49,10 +48,7 @@ async def book(stockroom: Stockroom) -> SqlBook:
     """The books of an order that is offered to its location, and not answered."""
     await stockroom.holds("LAMP", "lyon", 5)
     book = SqlBook(stockroom.db, POLICY)
-    async with stockroom.db.begin() as tx:
-        await record_order(
-            tx, NUMBER, ORDER, content_hash=content_hash(ORDER), place=("FR", 45.7, 4.8), at=NOW
-        )
+    await record(stockroom.db, NUMBER, ORDER)
     await book.reserve(NUMBER, NOW)
     key = f"{NUMBER}:authorize:1"
     await book.begin_payment(key, NOW)

@@ -13,7 +13,6 @@ from sqlalchemy import text
 
 from adapters.db import master, nodes, parcels, reroutes
 from adapters.db.book import SqlBook
-from adapters.db.placing import record_order
 from adapters.db.recalls import end_recall, recall
 from adapters.db.unit import load_orders
 from oms import agenda as due_for
@@ -32,10 +31,10 @@ from oms.cancelling import Refusal
 from oms.decisions import Decision, Parked
 from oms.numbers import fulfillment_workflow_id, number_from, order_workflow_id
 from oms.orders import FulfillmentOrder, Order
-from oms.placing import OrderRequest, content_hash
+from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.ports import CARRIER_STATUSES, Approved, Declined, LabelBought
-from tests.adapters.db.stockroom import NOW, Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom, record
 
 POLICY = Policy(
     grace=timedelta(minutes=1),
@@ -146,15 +145,7 @@ class Walk:
     async def place(self) -> None:
         number = number_from(1000 + len(self.numbers))
         request = self._a_request()
-        async with self._db.begin() as tx:
-            await record_order(
-                tx,
-                number,
-                request,
-                content_hash=content_hash(request),
-                place=("FR", 45.7, 4.8),
-                at=self.now,
-            )
+        await record(self._db, number, request, at=self.now)
         self.numbers.append(number)
         self.live.append(number)
         self.touched.add(number)
