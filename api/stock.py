@@ -100,7 +100,7 @@ class Policy(PolicyBody):
 
 
 class Buckets(Wire):
-    """Units by bucket. `incoming` holds `in_transit`; `damaged` is beside `on_hand`.
+    """Units by bucket. `incoming` holds `in_transit` and `coming_back`; `damaged` is by itself.
 
     `available` is what an order may take now: what `backordered` units wait for is theirs.
     """
@@ -112,6 +112,7 @@ class Buckets(Wire):
     incoming: int
     in_transit: int
     requested: int
+    coming_back: int
     damaged: int
     backordered: int
     available: int

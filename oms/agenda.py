@@ -5,7 +5,7 @@ changes or `wake_at`. Because the agenda is worked out from the books alone, a c
 lost or repeated signal cannot make it forget a step or take one twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
@@ -15,6 +15,7 @@ from oms.orders import (
     FulfillmentOrder,
     Order,
     OrderStatus,
+    PaymentEntry,
     Shipment,
 )
 from oms.ports import Message
@@ -125,12 +126,8 @@ def is_in_doubt(order: Order) -> bool:
 def _order_due(order: Order, now: datetime) -> Iterator[Due]:
     if order.closed_at is not None or is_in_doubt(order):
         return
-    for entry in order.entries:
-        if entry.kind == "refund" and order.awaits_captures:
-            continue  # what has not come in yet cannot go back
-        failed_for_good = entry.kind == "authorization" or entry.given_up
-        if entry.is_open or (entry.status == "failed" and not failed_for_good):
-            yield Due(do=SETTLE, about=entry.key, step=entry.step)
+    own = tuple(entry for entry in order.entries if entry.of_return is None)
+    yield from entries_due(order, own)
     if order.status is OrderStatus.PENDING:
         yield from _placing_due(order, now)
         return
@@ -141,6 +138,16 @@ def _order_due(order: Order, now: datetime) -> Iterator[Due]:
             yield Due(do=SERVE, about=each.id, location=each.location)
     if not order.has_open_units and order.is_settled:
         yield Due(do=CLOSE)
+
+
+def entries_due(order: Order, entries: Iterable[PaymentEntry]) -> Iterator[Due]:
+    """The payments to settle among these. What has not come in yet cannot go back."""
+    for entry in entries:
+        if entry.kind == "refund" and order.awaits_captures:
+            continue
+        failed_for_good = entry.kind == "authorization" or entry.given_up
+        if entry.is_open or (entry.status == "failed" and not failed_for_good):
+            yield Due(do=SETTLE, about=entry.key, step=entry.step)
 
 
 def _placing_due(order: Order, now: datetime) -> Iterator[Due]:

@@ -14,8 +14,9 @@ from pydantic import ConfigDict, Field
 
 from oms.agenda import SERVE, SETTLE, fulfillment_agenda, fulfillment_ended, order_agenda
 from oms.explain import explain
-from oms.orders import Order, Stored
+from oms.orders import Order
 from oms.ports import Message
+from oms.stored import Stored
 
 OVERDUE_AFTER = timedelta(minutes=2)
 """How long after its deadline a wait that nobody acted on means that its process is stuck."""

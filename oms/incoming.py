@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from oms.orders import Stored
+from oms.stored import Stored
 
 
 class IncomingStatus(StrEnum):

@@ -18,7 +18,8 @@ _CHARACTER = f"[{ALPHABET}]"
 _NUMBER = f"{_CHARACTER}{{4}}-{_CHARACTER}{{4}}-{_CHARACTER}"
 _NUMBER_ONLY = re.compile(_NUMBER)
 _REROUTE = "reroute"
-_PART = re.compile(f"({_NUMBER})-[FSRC][1-9][0-9]*")
+_PART = re.compile(f"({_NUMBER})-[FSRC][1-9][0-9]*(?:-P[1-9][0-9]*)?")
+_RETURN = re.compile(f"{_NUMBER}-R[1-9][0-9]*")
 
 
 def number_from(drawn: int) -> str:
@@ -63,6 +64,23 @@ def shipment_id(number: str, seq: int) -> str:
 def return_id(number: str, seq: int) -> str:
     """`{number}-R{seq}`, goods coming back. `seq` counts from 1."""
     return f"{number}-R{seq}"
+
+
+def is_return_id(text: str) -> bool:
+    """Whether the text is the id of a return; a part of it, a parcel, is none."""
+    return _RETURN.fullmatch(text) is not None
+
+
+def return_parcel_id(return_id: str, seq: int) -> str:
+    """`{return}-P{seq}`, one parcel of a return. `seq` counts from 1."""
+    return f"{return_id}-P{seq}"
+
+
+def return_of(parcel_id: str) -> str:
+    """The return that a parcel of it begins with."""
+    id, _, _ = parcel_id.rpartition("-P")
+    assert is_return_id(id), f"{parcel_id!r} is no parcel of a return"
+    return id
 
 
 def transfer_id(drawn: int) -> str:
@@ -111,3 +129,8 @@ def order_of_workflow(workflow_id: str) -> str:
 def fulfillment_workflow_id(fulfillment_order: str) -> str:
     """The id of the workflow that carries one fulfillment order."""
     return f"fulfillment/{fulfillment_order}"
+
+
+def return_workflow_id(id: str) -> str:
+    """The id of the workflow that carries one return."""
+    return f"return/{id}"

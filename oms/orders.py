@@ -7,11 +7,13 @@ Quantities are units, money is minor units of the order's currency.
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import ConfigDict
+from pydantic import Field
 
 from oms.money import share
-from oms.ports import Message
+from oms.numbers import is_return_id
 from oms.promises import Milestone, Standing
+from oms.returns import Return
+from oms.stored import Stored
 
 UNIT_BUCKETS = (
     "unplanned",
@@ -25,12 +27,6 @@ UNIT_BUCKETS = (
 )
 OPEN_BUCKETS = ("unplanned", "reserved", "backordered", "allocated", "picked", "shipped")
 UPFRONT_TENDERS = ("terminal",)
-
-
-class Stored(Message):
-    """A row of the books. Columns that no decision needs are left out here."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class OrderStatus(StrEnum):
@@ -79,7 +75,8 @@ class ReturnStatus(StrEnum):
 class Line(Stored):
     """`total_minor`: the line after discount, tax included. `charged`: units in captures.
 
-    `kit`: lines of the same one are served together.
+    `kit`: lines of the same one are served together. `carried`: of an exchange, the value that the
+    goods sent back bring along, by the order that holds the money.
     """
 
     line: int
@@ -103,6 +100,7 @@ class Line(Stored):
     returned: int
     refunded: int
     charged: int
+    carried: dict[str, int] = Field(default_factory=dict)
 
     @property
     def kept(self) -> int:
@@ -303,6 +301,11 @@ class PaymentEntry(Stored):
         return self.status in ("requested", "unknown")
 
     @property
+    def of_return(self) -> str | None:
+        """The return whose process settles it; None for what the order's own process settles."""
+        return self.cause if self.cause is not None and is_return_id(self.cause) else None
+
+    @property
     def step(self) -> str:
         """The name of the step that settles it: `authorise`, `capture:1`, `void:1`, `refund:1`."""
         return "authorise" if self.kind == "authorization" else f"{self.kind}:{self.seq}"
@@ -340,7 +343,8 @@ class PromiseTold(Stored):
 class Order(Stored):
     """Everything stored about one order, less what is personal.
 
-    Of reservations and allocations only the open ones.
+    Of reservations and allocations only the open ones. `exchange_of`: the return whose goods it
+    replaces. `elsewhere`: what is given back for its returns out of money that other orders hold.
     """
 
     number: str
@@ -372,6 +376,8 @@ class Order(Stored):
     refusal_detail: str | None
     shortages: tuple[dict[str, int | str], ...] | None
     shipping_captured: bool
+    shipping_refunded: bool = False
+    exchange_of: str | None = None
     version: int
     lines: tuple[Line, ...]
     reservations: tuple[Reservation, ...]
@@ -382,6 +388,8 @@ class Order(Stored):
     entries: tuple[PaymentEntry, ...]
     holds: tuple[Hold, ...]
     parked: tuple[ParkedStep, ...]
+    returns: tuple[Return, ...] = ()
+    elsewhere: tuple[PaymentEntry, ...] = ()
 
     # --- finding things ---
 
@@ -400,6 +408,10 @@ class Order(Stored):
     def shipments_of(self, fulfillment_order: str) -> tuple[Shipment, ...]:
         """The parcels of a fulfillment order, oldest first."""
         return tuple(s for s in self.shipments if s.fulfillment_order == fulfillment_order)
+
+    def return_(self, id: str) -> Return:
+        """One of its returns; `StopIteration` for any other."""
+        return next(each for each in self.returns if each.id == id)
 
     def entry(self, key: str) -> PaymentEntry:
         """One of its payment entries; `StopIteration` for any other."""
@@ -445,11 +457,15 @@ class Order(Stored):
 
     @property
     def is_settled(self) -> bool:
-        """No payment is on its way, and none failed that a person has yet to decide about."""
+        """No payment is on its way, and none failed that a person has yet to decide about.
+
+        What is given back for a return is the return's own affair.
+        """
         return not any(
             entry.is_open
             or (entry.status == "failed" and not entry.given_up and entry.kind != "authorization")
             for entry in self.entries
+            if entry.of_return is None
         )
 
     @property
@@ -527,9 +543,20 @@ class Order(Stored):
 
     @property
     def return_status(self) -> ReturnStatus:
-        """What came back."""
+        """What came back, or is to."""
         back = sum(line.returned for line in self.lines)
-        if not back:
-            return ReturnStatus.NONE
-        whole = back >= sum(line.delivered for line in self.lines)
-        return ReturnStatus.RETURNED if whole else ReturnStatus.IN_PROGRESS
+        if back:
+            whole = back >= sum(line.delivered for line in self.lines)
+            return ReturnStatus.RETURNED if whole else ReturnStatus.IN_PROGRESS
+        if any(each.brings_goods and each.is_live for each in self.returns):
+            return ReturnStatus.REQUESTED
+        return ReturnStatus.NONE
+
+    def spoken_for(self, line: int) -> int:
+        """Units of a line that are announced in a return, back, or claimed: not returnable."""
+        return sum(each.takes_of(line) for each in self.returns)
+
+    def returnable(self, line: int) -> int:
+        """Units of a line that may be sent back: handed over, less those that are spoken for."""
+        found = self.line(line)
+        return 0 if found is None else max(0, found.handed_over - self.spoken_for(line))

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from oms.fields import Flaw
-from oms.orders import Stored
+from oms.stored import Stored
 
 
 class TransferStatus(StrEnum):

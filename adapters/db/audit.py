@@ -39,7 +39,17 @@ _HELD = f"""
     SELECT t.id, l.sku, t.origin, 'allocated', {_TO_SHIP}
     FROM transfer_lines l JOIN transfers t ON t.id = l.transfer WHERE {_TO_SHIP} > 0
 """
-_COMING_BUCKETS = "('incoming', 'in_transit', 'requested')"
+_COMING_BUCKETS = "('incoming', 'in_transit', 'requested', 'coming_back')"
+# What customers send back, until it is put away: the words of `oms.returns.Return.coming`.
+_COMING_BACK = """
+    SELECT l.sku, r.location, greatest(0, l.quantity - l.received - l.missing) AS units
+    FROM return_lines l JOIN returns r ON r.id = l.return_id
+    WHERE r.approved_at IS NOT NULL AND r.location IS NOT NULL AND r.kind <> 'claim'
+        AND coalesce(r.closed_at, r.declined_at, r.cancelled_at, r.expired_at, r.loss_at) IS NULL
+    UNION ALL
+    SELECT sku, location, quantity FROM return_lots
+    WHERE state IN ('received', 'accepted') AND condition <> 'wrong_item'
+"""
 _COMING = f"""
     SELECT sku, location, 'incoming' AS bucket, quantity - received AS units FROM incoming
     WHERE ended_at IS NULL AND received < quantity
@@ -48,6 +58,9 @@ _COMING = f"""
     FROM transfer_lines l JOIN transfers t ON t.id = l.transfer CROSS JOIN LATERAL (VALUES
         ('requested', {_TO_SHIP}), ('incoming', {_ON_THE_ROAD}), ('in_transit', {_ON_THE_ROAD})
     ) b(bucket, units) WHERE b.units > 0
+    UNION ALL
+    SELECT c.sku, c.location, b.bucket, c.units FROM ({_COMING_BACK}) c
+    CROSS JOIN (VALUES ('incoming'), ('coming_back')) b(bucket) WHERE c.units > 0
 """
 _LEVELS = f"""
     SELECT s.sku, s.location, b.bucket, b.units FROM stock_levels s CROSS JOIN LATERAL
@@ -109,7 +122,7 @@ _LEVELS_HOLD_WHAT_IS_COMING = f"""
 WITH coming AS (
     SELECT sku, location, bucket, sum(units) AS units FROM ({_COMING}) c GROUP BY 1, 2, 3
 ), level AS (SELECT * FROM ({_LEVELS}) l WHERE bucket IN {_COMING_BUCKETS})
-SELECT sku || ' at ' || location, format('%s is %s, purchase orders and transfers say %s', bucket,
+SELECT sku || ' at ' || location, format('%s is %s, orders, transfers and returns say %s', bucket,
     coalesce(l.units, 0), coalesce(c.units, 0))
 FROM level l FULL JOIN coming c USING (sku, location, bucket)
 WHERE coalesce(l.units, 0) <> coalesce(c.units, 0)

@@ -54,8 +54,8 @@ AVAILABLE = f"CASE WHEN {ON_SALE} THEN greatest(0, ({LEFT}) - s.backordered - l.
 # arrived stays in the count as long as nobody else may have it.
 ROOM = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, s.backorder_limit - CASE
   WHEN NOT s.backorder_from_incoming THEN s.backordered
-  WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {LEFT})) - s.incoming
-  ELSE s.backordered - greatest(0, {LEFT}) - s.incoming END) END"""
+  WHEN {ON_SALE} THEN greatest(0, s.backordered - greatest(0, {LEFT})) - s.incoming + s.coming_back
+  ELSE s.backordered - greatest(0, {LEFT}) - s.incoming + s.coming_back END) END"""
 
 # Units that are still to come, by purchase order or on the road in a transfer; without a time, or
 # after it, nothing is promised on them. The two halves must have the same types: otherwise the

@@ -24,11 +24,13 @@ BUCKETS = (
     "incoming",
     "in_transit",
     "requested",
+    "coming_back",
     "damaged",
     "backordered",
 )
-"""What moves. `in_transit` is the part of `incoming` that is on the road in a transfer;
-`requested` was asked of another place, which has not sent it yet.
+"""What moves. `in_transit` is the part of `incoming` that is on the road in a transfer,
+`coming_back` the part that customers send back; `requested` was asked of another place, which has
+not sent it yet.
 """
 
 Place = tuple[str, str]
@@ -50,6 +52,7 @@ class StockChange:
     incoming: int = 0
     in_transit: int = 0
     requested: int = 0
+    coming_back: int = 0
     damaged: int = 0
     backordered: int = 0
 
@@ -276,7 +279,8 @@ _AVAILABLE = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, {_LEFT} - w.leave +
     - CASE WHEN w.for_queue > 0 THEN 0 ELSE {_QUEUE} END) END"""
 _ROOM = f"""CASE WHEN s.blocked THEN 0 ELSE greatest(0, s.backorder_limit - ({_QUEUE})
     + CASE WHEN s.backorder_from_incoming
-      THEN s.incoming + w.incoming + greatest(0, {_LEFT}) ELSE 0 END) END"""
+      THEN s.incoming + w.incoming - s.coming_back - w.coming_back + greatest(0, {_LEFT})
+      ELSE 0 END) END"""
 
 # The rows come as one document: of arrays the planner knows the length, and then plans anew for
 # each call, which takes as long as the rest; the limit says that they are few. `seen` is read
@@ -288,8 +292,8 @@ _MOVE = text(
 WITH wanted AS (
   SELECT * FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS w(sku text, location text,
     on_hand bigint, reserved bigint, allocated bigint, incoming bigint, in_transit bigint,
-    requested bigint, damaged bigint, backordered bigint, units bigint, for_queue bigint,
-    room bigint, leave bigint)
+    requested bigint, coming_back bigint, damaged bigint, backordered bigint, units bigint,
+    for_queue bigint, room bigint, leave bigint)
   LIMIT (SELECT {MOST_PLACES})
 ), used AS (
   SELECT EXISTS (SELECT FROM stock_movements WHERE key = :key) AS yes
@@ -318,7 +322,7 @@ WITH wanted AS (
   FROM wanted w CROSS JOIN LATERAL (VALUES
     ('on_hand', w.on_hand), ('reserved', w.reserved), ('allocated', w.allocated),
     ('incoming', w.incoming), ('in_transit', w.in_transit), ('requested', w.requested),
-    ('damaged', w.damaged), ('backordered', w.backordered)
+    ('coming_back', w.coming_back), ('damaged', w.damaged), ('backordered', w.backordered)
   ) AS d(bucket, delta)
   WHERE d.delta <> 0 AND (SELECT yes FROM go) AND (SELECT count(*) FROM short) = 0
   ORDER BY w.sku, w.location, d.bucket
@@ -328,7 +332,8 @@ WITH wanted AS (
   UPDATE stock_levels s SET on_hand = s.on_hand + w.on_hand, reserved = s.reserved + w.reserved,
     allocated = s.allocated + w.allocated, incoming = s.incoming + w.incoming,
     in_transit = s.in_transit + w.in_transit, requested = s.requested + w.requested,
-    damaged = s.damaged + w.damaged, backordered = s.backordered + w.backordered
+    coming_back = s.coming_back + w.coming_back, damaged = s.damaged + w.damaged,
+    backordered = s.backordered + w.backordered
   FROM wanted w
   WHERE s.sku = w.sku AND s.location = w.location
     AND (SELECT count(*) FROM moved) = :moves AND :moves > 0

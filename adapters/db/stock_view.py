@@ -35,6 +35,7 @@ class Level(NamedTuple):
     incoming: int
     in_transit: int
     requested: int
+    coming_back: int
     damaged: int
     backordered: int
     available: int

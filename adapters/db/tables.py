@@ -290,7 +290,8 @@ class StockLevelRow(SQLModel, table=True):
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
     `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
-    part of it that is on the road in a transfer. `requested`: asked of another place, not sent yet.
+    part of it that is on the road in a transfer; `coming_back`: the part that customers send back, or
+    that arrived and is not put away yet. `requested`: asked of another place, not sent yet.
     `blocked`: nothing of it may be sold or promised, whatever lies there.
     `backordered`: units promised beyond stock, against `backorder_limit` and, with
     `backorder_from_incoming`, what is coming. `low_at`: the place runs low at so many available
@@ -308,6 +309,7 @@ class StockLevelRow(SQLModel, table=True):
         CheckConstraint("incoming >= 0", name="incoming_not_negative"),
         CheckConstraint("in_transit >= 0", name="in_transit_not_negative"),
         CheckConstraint("requested >= 0", name="requested_not_negative"),
+        CheckConstraint("coming_back >= 0", name="coming_back_not_negative"),
         CheckConstraint("damaged >= 0", name="damaged_not_negative"),
         CheckConstraint("backordered >= 0", name="backordered_not_negative"),
         Index("levels_with_backorders", "sku", postgresql_where=text("backordered > 0")),
@@ -324,6 +326,9 @@ class StockLevelRow(SQLModel, table=True):
     incoming: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     in_transit: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     requested: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
+    coming_back: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
     damaged: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     backordered: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
@@ -854,7 +859,9 @@ class OrderRow(SQLModel, table=True):
 
     `document` is the request as the channel sent it (personal data lives here and nowhere else).
     `started_at`: a workflow was started. `confirmed_at`: stock and payment are held.
-    `closed_at`: nothing is left to do. `refusal_code`: refused; the reference is free again.
+    `closed_at`: nothing is left to do. `exchange_of`: the return whose goods it replaces.
+    `shipping_refunded`: the outbound way was given back with a return.
+    `refusal_code`: refused; the reference is free again.
     `promise_by` and the milestones in `promise` are what the customer was told when it was
     confirmed, and stay; `expected_by` and `promise_status` (`kept, at_risk, missed`) say how it
     stands (`adapters.db.promise_watch`).
@@ -923,6 +930,10 @@ class OrderRow(SQLModel, table=True):
     refusal_detail: str | None = None
     shortages: list[Any] | None = Field(default=None, sa_column=_json(nullable=True))
     shipping_captured: bool = False
+    shipping_refunded: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
+    )
+    exchange_of: str | None = Field(default=None, sa_column=Column(TEXT))
     version: int = 1
 
 
@@ -931,7 +942,8 @@ class OrderLineRow(SQLModel, table=True):
 
     `total_minor` is the line after discount, tax included; `shipping_minor`/`shipping_tax_minor`
     are its share of the order's shipping, fixed at placement. `charged`: units in captures so far.
-    `kit`: lines of the same one are served together.
+    `kit`: lines of the same one are served together. `carried`: of an exchange, the value that
+    goods sent back bring along, by the order that holds the money.
     """
 
     __tablename__ = "order_lines"
@@ -973,6 +985,9 @@ class OrderLineRow(SQLModel, table=True):
     returned: int = 0
     refunded: int = 0
     charged: int = 0
+    carried: dict[str, int] = Field(
+        sa_column=Column(JSONB, nullable=False, server_default=text("'{}'"))
+    )
 
 
 class HoldRow(SQLModel, table=True):
@@ -1171,6 +1186,7 @@ class PaymentEntryRow(SQLModel, table=True):
             "status IN ('requested', 'succeeded', 'failed', 'unknown')", name="entry_status"
         ),
         Index("payment_entries_by_order", "order_number"),
+        Index("entries_of_returns", "cause", postgresql_where=text("kind = 'refund'")),
         Index(
             "payment_entries_open",
             "at",
@@ -1193,6 +1209,236 @@ class PaymentEntryRow(SQLModel, table=True):
     given_up: bool = False
     at: datetime = Field(sa_column=_when(nullable=False))
     settled_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+# --- returns --------------------------------------------------------------------------------
+
+
+class ReturnPolicyRow(SQLModel, table=True):
+    """A version of the rules for what comes back; the highest one stands.
+
+    See `oms.return_policy.ReturnPolicy`. Without a row the usual one does, as version 0.
+    """
+
+    __tablename__ = "return_policies"
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    document: dict[str, Any] = Field(sa_column=_json())
+    actor: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class ReturnRow(SQLModel, table=True):
+    """Goods of one order that come back, or a claim for goods that do not.
+
+    `kind`: return, claim, undeliverable. `via`: post, carrier_pickup, store, none. `location`:
+    where they are expected. `terms`: what was agreed, by the policy of `policy_version`.
+    `refund_minor`: what the customer was told; `fee_left_minor`: the part of the fee not deducted yet.
+    `remind_at`, `expire_at`: for a customer who sends nothing. `scanned_at`: the carrier's first
+    scan. `receive_by`: for goods under way; `inspect_by`: for goods that arrived; then a person is
+    called. `loss_at`: a person accepted that no more will come. `exchange_told`: held, leaves or
+    called_off, what the exchange order was told. `shipment`: the parcel that turned round.
+    `leader`: the return in whose parcels these goods travel. `closed_at`: nothing is left to do.
+    """
+
+    __tablename__ = "returns"
+    __table_args__ = (
+        UniqueConstraint("order_number", "seq", name="return_seq"),
+        CheckConstraint("kind IN ('return', 'claim', 'undeliverable')", name="return_kind"),
+        CheckConstraint("resolution IN ('refund', 'exchange')", name="return_resolution"),
+        Index("returns_by_age", "requested_at", "id"),
+        Index("returns_not_started", "requested_at", postgresql_where=text("started_at IS NULL")),
+        Index("returns_open", "order_number", postgresql_where=text("closed_at IS NULL")),
+        Index(
+            "undeliverable_once",
+            "shipment",
+            unique=True,
+            postgresql_where=text("shipment IS NOT NULL"),
+        ),
+    )
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    order_number: str = Field(sa_column=_order())
+    seq: int
+    kind: str = "return"
+    via: str
+    resolution: str
+    location: str | None = Field(default=None, sa_column=Column(TEXT, ForeignKey("locations.id")))
+    policy_version: int = 0
+    terms: dict[str, Any] = Field(sa_column=_json())
+    refund_minor: int = Field(sa_column=Column(BIGINT, nullable=False))
+    fee_left_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+    actor: str
+    requested_at: datetime = Field(sa_column=_when(nullable=False))
+    approved_at: datetime | None = Field(default=None, sa_column=_when())
+    declined_at: datetime | None = Field(default=None, sa_column=_when())
+    cancelled_at: datetime | None = Field(default=None, sa_column=_when())
+    expired_at: datetime | None = Field(default=None, sa_column=_when())
+    closed_at: datetime | None = Field(default=None, sa_column=_when())
+    started_at: datetime | None = Field(default=None, sa_column=_when())
+    remind_at: datetime | None = Field(default=None, sa_column=_when())
+    reminded_at: datetime | None = Field(default=None, sa_column=_when())
+    expire_at: datetime | None = Field(default=None, sa_column=_when())
+    receive_by: datetime | None = Field(default=None, sa_column=_when())
+    inspect_by: datetime | None = Field(default=None, sa_column=_when())
+    scanned_at: datetime | None = Field(default=None, sa_column=_when())
+    received_at: datetime | None = Field(default=None, sa_column=_when())
+    loss_at: datetime | None = Field(default=None, sa_column=_when())
+    exchange_order: str | None = Field(default=None, sa_column=Column(TEXT))
+    exchange_told: str | None = Field(default=None, sa_column=Column(TEXT))
+    shipment: str | None = Field(default=None, sa_column=Column(TEXT, ForeignKey("shipments.id")))
+    leader: str | None = Field(default=None, sa_column=Column(TEXT))
+    version: int = 1
+
+
+class ReturnLineRow(SQLModel, table=True):
+    """Units of one order line in a return; see `oms.returns.ReturnLine` for the counters."""
+
+    __tablename__ = "return_lines"
+    __table_args__ = (
+        CheckConstraint(
+            "quantity > 0 AND extra BETWEEN 0 AND quantity AND received >= 0 AND missing >= 0",
+            name="return_units_not_negative",
+        ),
+        CheckConstraint("received + missing <= quantity", name="received_within_announced"),
+        CheckConstraint(
+            "settled BETWEEN 0 AND quantity AND refunded BETWEEN 0 AND settled",
+            name="settled_within_announced",
+        ),
+    )
+    return_id: str = Field(sa_column=Column(TEXT, ForeignKey("returns.id"), primary_key=True))
+    line: int = Field(primary_key=True)
+    sku: str = Field(sa_column=Column(TEXT, nullable=False, index=True))
+    quantity: int
+    extra: int = 0
+    reason: str
+    received: int = 0
+    missing: int = 0
+    settled: int = 0
+    refunded: int = 0
+    photos: list[str] = Field(sa_column=_texts())
+    exchange_sku: str | None = Field(default=None, sa_column=Column(TEXT))
+    exchange_line: int | None = None
+    carried_minor: int = Field(
+        default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
+    )
+
+
+class ReturnLotRow(SQLModel, table=True):
+    """Units that arrived together: one line, one condition, one location, one way to go.
+
+    See `oms.returns.Lot`. `receipt` is the scan that brought them. `placed_at`: put where the
+    `disposition` says, under the movements' key `{return}:put_away:{id}`, once.
+    """
+
+    __tablename__ = "return_lots"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="lot_quantity_positive"),
+        CheckConstraint(
+            "state IN ('received', 'accepted', 'rejected', 'placed', 'left')", name="lot_state"
+        ),
+        Index("lots_by_return", "return_id"),
+        Index("lots_by_place", "location", "at"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    return_id: str = Field(sa_column=Column(TEXT, ForeignKey("returns.id"), nullable=False))
+    receipt: str
+    line: int
+    sku: str
+    condition: str
+    location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), nullable=False))
+    quantity: int
+    state: str = "received"
+    disposition: str | None = None
+    at: datetime = Field(sa_column=_when(nullable=False))
+    decided_at: datetime | None = Field(default=None, sa_column=_when())
+    placed_at: datetime | None = Field(default=None, sa_column=_when())
+    transfer: str | None = Field(default=None, sa_column=Column(TEXT))
+
+
+class ReturnReceiptRow(SQLModel, table=True):
+    """A scan at a location, once by its key: what lay in the parcel, as it was told."""
+
+    __tablename__ = "return_receipts"
+    return_id: str = Field(sa_column=Column(TEXT, ForeignKey("returns.id"), primary_key=True))
+    key: str = Field(sa_column=Column(TEXT, primary_key=True))
+    location: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+    actor: str
+    lines: list[Any] = Field(sa_column=_json())
+
+
+class ReturnParcelRow(SQLModel, table=True):
+    """One parcel of a return. `direction`: in, or out for refused goods that go back."""
+
+    __tablename__ = "return_parcels"
+    __table_args__ = (CheckConstraint("direction IN ('in', 'out')", name="return_direction"),)
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    return_id: str = Field(
+        sa_column=Column(TEXT, ForeignKey("returns.id"), nullable=False, index=True)
+    )
+    seq: int
+    direction: str = "in"
+    weight_g: int
+    carrier: str | None = None
+    tracking_number: str | None = Field(default=None, sa_column=Column(TEXT, unique=True))
+    tracking_url: str | None = None
+    label_attempt: int = 1
+    status: str = "created"
+    scanned_at: datetime | None = Field(default=None, sa_column=_when())
+    last_heard_at: datetime | None = Field(default=None, sa_column=_when())
+    last_asked_at: datetime | None = Field(default=None, sa_column=_when())
+
+
+class ReturnScanRow(SQLModel, table=True):
+    """A carrier's event of a return's parcel, once by its event id."""
+
+    __tablename__ = "return_scans"
+    parcel: str = Field(sa_column=Column(TEXT, ForeignKey("return_parcels.id"), primary_key=True))
+    event_id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    status: str
+    at: datetime = Field(sa_column=_when(nullable=False))
+    heard_at: datetime = Field(sa_column=_when(nullable=False))
+
+
+class FoundGoodsRow(SQLModel, table=True):
+    """Goods that arrived and belong to nothing we know, until a person says what they are.
+
+    `reference`: what stands on the parcel, and the key: the same scan again is the same goods.
+    `return_id`: the return they were in, beyond what was ever sent.
+    """
+
+    __tablename__ = "found_goods"
+    __table_args__ = (
+        UniqueConstraint("location", "reference", name="found_goods_once"),
+        CheckConstraint("quantity > 0", name="found_quantity_positive"),
+    )
+    id: int | None = Field(
+        default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
+    )
+    location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), nullable=False))
+    reference: str
+    sku: str | None = None
+    quantity: int
+    condition: str
+    return_id: str | None = Field(default=None, sa_column=Column(TEXT))
+    at: datetime = Field(sa_column=_when(nullable=False))
+    actor: str
+    resolved_at: datetime | None = Field(default=None, sa_column=_when())
+    resolution: str | None = None
+
+
+class ReturnAlertRow(SQLModel, table=True):
+    """An article that comes back too often and was told of; it goes when it no longer does."""
+
+    __tablename__ = "return_alerts"
+    sku: str = Field(sa_column=Column(TEXT, primary_key=True))
+    since: datetime = Field(sa_column=_when(nullable=False))
+    rate_percent: int
+    sold: int
+    returned: int
 
 
 # --- what people read, and what is on its way ------------------------------------------------

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.at_once import Rows, Statement, at_once
 from adapters.db.stock import StockChange, apply_changes
-from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.numbers import fulfillment_workflow_id, order_workflow_id, return_workflow_id
 from oms.orders import UNIT_BUCKETS, Order
 
 _ORDER_COLUMNS = """
@@ -23,7 +23,7 @@ _ORDER_COLUMNS = """
     country, latitude, longitude, allow_split, allow_backorder, total_minor, shipping_minor,
     shipping_tax_minor, placed_at, started_at, confirmed_at, grace_until, promise_by, closed_at,
     refusal_code, refusal_detail, shortages, shipping_captured, version,
-    promise, promise_status, expected_by"""
+    shipping_refunded, exchange_of, promise, promise_status, expected_by"""
 
 
 def _rows(table: str, order_by: str, where: str = "") -> str:
@@ -45,6 +45,29 @@ _SHIPMENTS = """(
         FROM shipment_lines l WHERE l.shipment = s.id)) ORDER BY s.seq), '[]')
     FROM shipments s WHERE s.order_number = o.number)"""
 
+_OF_RETURN = """(SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.{order_by}), '[]')
+    FROM {table} p WHERE p.return_id = r.id)"""
+
+# What of an exchange was cancelled in the end counts once its order is closed.
+_RETURN_LINES = """(SELECT coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
+        'exchange_cancelled', coalesce((SELECT x.cancelled FROM order_lines x JOIN orders xo
+            ON xo.number = x.order_number AND xo.closed_at IS NOT NULL
+            WHERE x.order_number = r.exchange_order AND x.line = p.exchange_line), 0))
+        ORDER BY p.line), '[]') FROM return_lines p WHERE p.return_id = r.id)"""
+
+_RETURNS = f"""(
+    SELECT coalesce(json_agg(to_jsonb(r) || jsonb_build_object(
+        'lines', {_RETURN_LINES},
+        'lots', {_OF_RETURN.format(table="return_lots", order_by="id")},
+        'parcels', {_OF_RETURN.format(table="return_parcels", order_by="seq")})
+        ORDER BY r.seq), '[]')
+    FROM returns r WHERE r.order_number = o.number)"""
+
+_ELSEWHERE = """(
+    SELECT coalesce(json_agg(to_jsonb(e) ORDER BY e.at, e.key), '[]')
+    FROM payment_entries e JOIN returns r ON r.id = e.cause AND r.order_number = o.number
+    WHERE e.order_number <> o.number)"""
+
 _LOAD = f"""
 SELECT row_to_json(o)::jsonb || jsonb_build_object(
     'lines', {_rows("order_lines", "t.line")},
@@ -54,6 +77,8 @@ SELECT row_to_json(o)::jsonb || jsonb_build_object(
     'shipments', {_SHIPMENTS},
     'tenders', {_rows("tenders", "t.tender")},
     'entries', {_rows("payment_entries", "t.at, t.key")},
+    'returns', {_RETURNS},
+    'elsewhere', {_ELSEWHERE},
     'holds', {_rows("holds", "t.placed_at, t.id")},
     'parked', {_rows("parked_steps", "t.since, t.step")}) AS document
 FROM (SELECT {_ORDER_COLUMNS} FROM orders WHERE """
@@ -171,6 +196,10 @@ class OrderUnit:
     def nudge_order(self, reason: str) -> None:
         """Owe the order's workflow a signal that something changed."""
         self._nudges[order_workflow_id(self.number)] = reason
+
+    def nudge_return(self, id: str, reason: str) -> None:
+        """Owe a return's workflow a signal that something changed."""
+        self._nudges[return_workflow_id(id)] = reason
 
     def nudge_fulfillment(self, id: str, reason: str) -> None:
         """Owe a fulfillment order's workflow a signal that something changed."""

@@ -28,6 +28,7 @@ async def test_counts_and_corrections_are_answered_with_their_movements(api: Api
         "safety_stock": 0,
         "incoming": 0,
         "in_transit": 0,
+        "coming_back": 0,
         "requested": 0,
         "damaged": 0,
         "backordered": 0,

@@ -1,0 +1,236 @@
+"""What a return's process does next, worked out from the books alone; see `oms.agenda`."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from oms.agenda import ATTEND, BUY_LABEL, CLOSE, EXPIRE, POLL, Agenda, Due, entries_due, is_in_doubt
+from oms.numbers import return_workflow_id
+from oms.orders import Order, PaymentEntry
+from oms.return_money import owed
+from oms.returns import Return, ReturnParcel, ReturnStatus
+
+REMIND = "remind"
+GIVE_BACK = "give_back"
+PUT_AWAY = "put_away"
+LET_EXCHANGE_GO = "let_exchange_go"
+CANCEL_EXCHANGE = "cancel_exchange"
+
+HELD, LEAVES, CALLED_OFF = "held", "leaves", "called_off"
+"""What was told to the exchange order's process last; None while it does not exist."""
+
+
+def return_agenda(order: Order, id: str, now: datetime, *, silent: timedelta) -> Agenda:
+    """Decide what a return's process does next. `silent`: how long a parcel may say nothing."""
+    back = order.return_(id)
+    workflow_id = return_workflow_id(id)
+    return Agenda(
+        due=tuple(_due(order, back, now, silent)),
+        wake_at=min((m for m in _deadlines(back, silent) if m > now), default=None),
+        stage=back.status.value,
+        waiting=return_waiting(back),
+        ended=back.closed_at is not None,
+        version=order.version,
+        parked=tuple(each.step for each in order.parked if each.workflow_id == workflow_id),
+    )
+
+
+def refunds_of(order: Order, back: Return) -> tuple[PaymentEntry, ...]:
+    """What was asked to be given back for a return, whichever order holds the money."""
+    entries = (*order.entries, *order.elsewhere)
+    return tuple(each for each in entries if each.of_return == back.id)
+
+
+def awaits_goods(back: Return) -> bool:
+    """Whether something is still to arrive."""
+    return back.is_live and back.kind != "claim" and not back.all_arrived and back.loss_at is None
+
+
+def is_unsent(back: Return) -> bool:
+    """Whether the customer has given nothing away yet, as far as anybody has heard."""
+    return awaits_goods(back) and back.scanned_at is None and not back.has_arrived
+
+
+def _deadlines(back: Return, silent: timedelta) -> Iterator[datetime]:
+    if not back.is_live or back.approved_at is None:
+        return
+    moments = []
+    if is_unsent(back) and back.brings_goods:
+        moments += [back.expire_at, None if back.reminded_at else back.remind_at]
+    elif awaits_goods(back):
+        moments.append(back.receive_by)
+        moments += [_ask_at(back, each, silent) for each in back.parcels]
+    if any(lot.state == "received" for lot in back.lots):
+        moments.append(back.inspect_by)
+    yield from (moment for moment in moments if moment is not None)
+
+
+def _ask_at(back: Return, parcel: ReturnParcel, silent: timedelta) -> datetime | None:
+    """When the carrier is asked about a parcel.
+
+    After a time of silence; and where nothing was ever scanned, before the customer is reminded and
+    before the return expires.
+    """
+    if parcel.direction == "out" or parcel.tracking_number is None or parcel.status == "delivered":
+        return None
+    if parcel.scanned_at is not None:
+        moments = (parcel.scanned_at, parcel.last_heard_at, parcel.last_asked_at)
+        return max(moment for moment in moments if moment is not None) + silent
+    for moment in (None if back.reminded_at else back.remind_at, back.expire_at):
+        if moment is not None and (parcel.last_asked_at or back.requested_at) < moment:
+            return moment
+    return None
+
+
+def _passed(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _due(order: Order, back: Return, now: datetime, silent: timedelta) -> Iterator[Due]:
+    if back.closed_at is not None or is_in_doubt(order):
+        return
+    yield from _money_due(order, back)
+    if back.fell_away:
+        if back.exchange_order is not None and back.exchange_told != CALLED_OFF:
+            yield Due(do=CANCEL_EXCHANGE, about=back.exchange_order)
+        elif _is_settled(order, back):
+            yield Due(do=CLOSE, about=back.id)
+        return
+    if back.approved_at is None:
+        yield _attention(back, "approve", "somebody must approve it or decline it", _YES_OR_NO)
+        return
+    if back.exchange_order is not None and back.exchange_told == HELD and may_leave(back):
+        yield Due(do=LET_EXCHANGE_GO, about=back.exchange_order)
+    yield from _goods_due(back, now, silent)
+    if not owed(order, back) and _is_settled(order, back) and _is_done(back):
+        yield Due(do=CLOSE, about=back.id)
+
+
+_YES_OR_NO = ("done_manually", "fail")
+
+
+def _attention(back: Return, what: str, error: str, actions: tuple[str, ...]) -> Due:
+    return Due(do=ATTEND, step=f"{what}:{back.short_id}", error=error, actions=actions)
+
+
+def _money_due(order: Order, back: Return) -> Iterator[Due]:
+    yield from entries_due(order, refunds_of(order, back))
+    if not back.fell_away and owed(order, back):
+        yield Due(do=GIVE_BACK, about=back.id)
+
+
+def _is_settled(order: Order, back: Return) -> bool:
+    return not any(
+        entry.is_open or (entry.status == "failed" and not entry.given_up)
+        for entry in refunds_of(order, back)
+    )
+
+
+def may_leave(back: Return) -> bool:
+    """Whether the goods in exchange may leave, by the agreed terms."""
+    moment = back.terms.exchange_ships
+    if moment == "at_once" or back.kind == "claim":
+        return True
+    if moment == "scan" and back.scanned_at is not None:
+        return True
+    if moment == "receipt":
+        return back.all_arrived
+    return back.all_arrived and any(lot.may_be_refunded for lot in back.lots)
+
+
+def _goods_due(back: Return, now: datetime, silent: timedelta) -> Iterator[Due]:
+    for parcel in back.parcels:
+        needs_label = parcel.tracking_number is None and parcel.status == "created"
+        if needs_label and (parcel.direction == "out" or is_unsent(back)):
+            yield Due(do=BUY_LABEL, about=parcel.id, step=f"label:{parcel.short_id}")
+        elif awaits_goods(back) and _passed(_ask_at(back, parcel, silent), now):
+            yield Due(do=POLL, about=parcel.id, step=f"poll:{parcel.short_id}")
+    if is_unsent(back) and back.brings_goods and not _is_asking(back, now, silent):
+        if _passed(back.expire_at, now):
+            yield Due(do=EXPIRE, about=back.id)
+        elif back.reminded_at is None and _passed(back.remind_at, now):
+            yield Due(do=REMIND, about=back.id)
+    if any(lot.state == "accepted" for lot in back.lots) or _must_dispose(back):
+        yield Due(do=PUT_AWAY, about=back.id)
+    yield from _goods_attention(back, now)
+
+
+def _is_asking(back: Return, now: datetime, silent: timedelta) -> bool:
+    return any(_passed(_ask_at(back, parcel, silent), now) for parcel in back.parcels)
+
+
+def _must_dispose(back: Return) -> bool:
+    rejected = any(lot.state == "rejected" for lot in back.lots)
+    return rejected and back.terms.refused == "dispose"
+
+
+def _goods_attention(back: Return, now: datetime) -> Iterator[Due]:
+    lots = [lot for lot in back.lots if lot.state == "received"]
+    if lots and _passed(back.inspect_by, now):
+        yield _attention(
+            back, "inspect", f"{lots[0].location} has not inspected it in time", _INSPECT_ACTIONS
+        )
+    if awaits_goods(back) and not is_unsent(back) and _passed(back.receive_by, now):
+        yield _attention(back, "overdue", "it has not arrived in time", _OVERDUE_ACTIONS)
+    if back.all_arrived and back.loss_at is None and paid_beyond(back):
+        yield _attention(back, "overdue", "more was paid back than came back", ("done_manually",))
+
+
+_INSPECT_ACTIONS = ("retry", "done_manually", "fail")
+_OVERDUE_ACTIONS = ("retry", "done_manually")
+
+
+def paid_beyond(back: Return) -> int:
+    """Units that were settled on trust, and did not come back or were not accepted."""
+    if back.kind != "return":
+        return 0
+    return sum(
+        max(
+            0,
+            line.settled
+            - sum(
+                lot.quantity
+                for lot in back.lots_of(line.line)
+                if lot.state in ("received", "accepted", "placed")
+            ),
+        )
+        for line in back.lines
+    )
+
+
+def _is_done(back: Return) -> bool:
+    """Whether nothing is waited for and nothing lies about."""
+    if back.exchange_order is not None and back.exchange_told == HELD and may_leave(back):
+        return False
+    if back.kind == "claim":
+        return True
+    if awaits_goods(back) or (paid_beyond(back) and back.loss_at is None):
+        return False
+    return all(lot.state in ("placed", "left") for lot in back.lots)
+
+
+def return_waiting(back: Return) -> str:
+    """What is waited for, in words."""
+    if back.closed_at is not None or back.fell_away:
+        return f"Nothing: the return is {back.status}."
+    if back.status is ReturnStatus.REQUESTED:
+        return "A person to approve or decline it."
+    if awaits_goods(back):
+        return _waiting_for_goods(back)
+    if any(lot.state == "received" for lot in back.lots):
+        return f"{back.lots[0].location} to inspect what came back."
+    if any(lot.state == "rejected" for lot in back.lots):
+        return "What was refused to leave for the customer."
+    return "The refund to be settled."
+
+
+def _waiting_for_goods(back: Return) -> str:
+    where = f" at {back.location}" if back.location else ""
+    if back.kind == "undeliverable":
+        return f"The undelivered parcel {back.shipment} to come back{where}."
+    if back.has_arrived:
+        return f"The rest to arrive{where}."
+    if back.scanned_at is not None:
+        return f"The parcel to arrive{where}."
+    return (
+        "The customer to send it." if back.via != "store" else f"The customer to bring it{where}."
+    )
