@@ -290,8 +290,8 @@ class StockLevelRow(SQLModel, table=True):
 
     No check says `on_hand >= allocated`: a low count is a fact. `damaged` lies outside `on_hand`.
     `incoming`: expected here, by a purchase order or by a transfer under way; `in_transit`: the
-    part of it that is on the road in a transfer; `coming_back`: the part that customers send back, or
-    that arrived and is not put away yet. `requested`: asked of another place, not sent yet.
+    part of it that is on the road in a transfer; `coming_back`: the part that customers send back,
+    or that arrived and is not put away yet. `requested`: asked of another place, not sent yet.
     `blocked`: nothing of it may be sold or promised, whatever lies there.
     `backordered`: units promised beyond stock, against `backorder_limit` and, with
     `backorder_from_incoming`, what is coming. `low_at`: the place runs low at so many available
@@ -1232,7 +1232,7 @@ class ReturnRow(SQLModel, table=True):
 
     `kind`: return, claim, undeliverable. `via`: post, carrier_pickup, store, none. `location`:
     where they are expected. `terms`: what was agreed, by the policy of `policy_version`.
-    `refund_minor`: what the customer was told; `fee_left_minor`: the part of the fee not deducted yet.
+    `refund_minor`: what the customer was told; `fee_left_minor`: of the fee, not deducted yet.
     `remind_at`, `expire_at`: for a customer who sends nothing. `scanned_at`: the carrier's first
     scan. `receive_by`: for goods under way; `inspect_by`: for goods that arrived; then a person is
     called. `loss_at`: a person accepted that no more will come. `exchange_told`: held, leaves or
