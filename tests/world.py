@@ -45,6 +45,8 @@ from oms.policy import Policy
 from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.outside import QUICK, SECRETS, Inbox, Outside
+from tests.returning import PATIENCE as PATIENCE
+from tests.returning import Returning
 from workers.auditing import SimulatorBooks, audit
 from workers.pollers import unserved
 from workers.relay import Relay
@@ -52,9 +54,6 @@ from workers.serving import effects_over, make_workers, working
 from workflows.queues import Kind
 
 KEYS = {role: f"key-of-the-{role}" for role in ("operator", "channel", "node")}
-
-PATIENCE = 90
-"""Seconds until a test gives up waiting; only a test that fails ever waits so long."""
 
 POLICY = Policy(
     grace=timedelta(seconds=0.2),
@@ -128,7 +127,7 @@ class _FaultyActivity(ActivityInboundInterceptor):
             raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
 
 
-class World:
+class World(Returning):
     """What a test may do: place, work, listen, break, look."""
 
     def __init__(
@@ -149,6 +148,7 @@ class World:
 
     # --- the API ---
 
+    @override
     async def call(
         self, method: str, path: str, body: Any = None, *, who: str = "operator", **headers: str
     ) -> httpx.Response:
@@ -159,6 +159,7 @@ class World:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.request(method, path, json=body, headers=sent)
 
+    @override
     async def ok(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """Call the API and give the body; anything but a 2xx fails the test."""
         answer = await self.call(method, path, body, **more)
