@@ -45,8 +45,7 @@ from oms.policy import Policy
 from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
 from tests.outside import QUICK, SECRETS, Inbox, Outside
-from tests.returning import PATIENCE as PATIENCE
-from tests.returning import Returning
+from tests.returning import PATIENCE, Returning
 from workers.auditing import SimulatorBooks, audit
 from workers.pollers import unserved
 from workers.relay import Relay

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from tests.world import PATIENCE, POLICY, Break, World, a_shop
+from tests.returning import PATIENCE
+from tests.world import POLICY, Break, World, a_shop
 
 PRICE = 1999 + 490
 UNTOUCHED = 500
