@@ -109,8 +109,21 @@ def _difference(order: Order, line: Line, each: ReturnLine, count: int) -> int:
 
 
 def _shipping(order: Order, back: Return, settle: dict[int, int]) -> int:
-    """The outbound way, once all that was announced is settled."""
+    """The outbound way, once all that was announced is settled, or all of the order."""
     if order.shipping_refunded or not order.shipping_captured or not settle:
         return 0
+    if back.terms.shipping_whole:
+        return back.terms.shipping_minor if _all_given_back(order, settle) else 0
     rest = sum(line.quantity - line.settled for line in back.lines)
     return back.terms.shipping_minor if sum(settle.values()) >= rest else 0
+
+
+def _all_given_back(order: Order, settle: dict[int, int]) -> bool:
+    """Whether with these units the customer keeps nothing; who has other goods for them does."""
+    paid = [back for back in order.returns if back.resolution == "refund"]
+    return all(
+        settle.get(line.line, 0)
+        + sum(found.settled for back in paid if (found := back.line(line.line)))
+        >= line.kept
+        for line in order.lines
+    )

@@ -26,7 +26,8 @@ Moment = Literal["scan", "receipt", "inspection"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 DISPOSITIONS: tuple[Disposition, ...] = get_args(Disposition)
 FAULTS_OF_OURS = ("damaged", "wrong_item", "not_as_described", "defective", "lost", "late")
-"""Reasons for which nobody pays a fee, and the parcel's way is given back."""
+"""Reasons for which nobody pays a fee, and the outbound way is given back with the whole order,
+whatever the rule says of it."""
 
 
 class ReturnWhen(Wire):

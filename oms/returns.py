@@ -38,12 +38,14 @@ class Terms(Stored):
     """What was agreed when the return was asked for: the policy may change, this does not.
 
     `fee_minor`: deducted from what is given back, once. `shipping_minor`: what of the outbound way
-    is given back beside the goods, if all announced units are.
+    is given back beside the goods, once an order: if all announced units are, or, where it is
+    `shipping_whole`, with the last units of all that the order's customer kept.
     """
 
     refund_at: Moment = "inspection"
     fee_minor: int = 0
     shipping_minor: int = 0
+    shipping_whole: bool = False
     refused: Refused = "send_back"
     exchange_ships: Literal["at_once", "scan", "receipt", "inspection"] = "inspection"
     refund_unseen: tuple[Condition, ...] = ("as_new", "opened")
