@@ -37,6 +37,20 @@ class AtPayment(Message):
     at: datetime
 
 
+class AtReturn(Message):
+    """A return, at the process's own time."""
+
+    id: str
+    at: datetime
+
+
+class AtReturnParcel(Message):
+    """A parcel of a return, at the process's own time."""
+
+    id: str
+    at: datetime
+
+
 class Settled(Message):
     """What became of a payment, and what is due for its order then; unless it is pending."""
 

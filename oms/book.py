@@ -73,8 +73,22 @@ class DecideFulfillment(Message):
     decision: Decision
 
 
+class DecideReturn(Message):
+    """What a person decided about a step of a return."""
+
+    kind: Literal["decide_return"] = "decide_return"
+    return_id: str
+    decision: Decision
+
+
 Command = Annotated[
-    CancelUnits | PlaceHold | ReleaseHold | Reroute | DecidePayment | DecideFulfillment,
+    CancelUnits
+    | PlaceHold
+    | ReleaseHold
+    | Reroute
+    | DecidePayment
+    | DecideFulfillment
+    | DecideReturn,
     Field(discriminator="kind"),
 ]
 

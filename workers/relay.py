@@ -27,18 +27,20 @@ from adapters.db.relaying import (
     Nudges,
     Unstarted,
     expired_reservations,
+    mark_return_started,
     mark_started,
     owed_nudges,
     sent,
     sweep_technical,
     unstarted_orders,
+    unstarted_returns,
 )
 from adapters.db.running_low import tell_running_low
 from adapters.metrics import count_events
 from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
-from workflows.messages import RerouteRef
-from workflows.starting import StartOrder, start_order, start_reroute
+from workflows.messages import RerouteRef, ReturnRef
+from workflows.starting import StartOrder, start_order, start_reroute, start_return
 
 LOOKS_EVERY = timedelta(seconds=2)
 FORGETS_EVERY = timedelta(hours=1)
@@ -85,7 +87,7 @@ class Relay:
             "payment_poll_seconds": payment_poll_seconds,
         }
         self._nudged, self._inbound, self._rose = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._rerouted = asyncio.Event()
+        self._rerouted, self._returned = asyncio.Event(), asyncio.Event()
         watched = ("send_nudges", "apply_inbound", "sweep", "release_backorders")
         self._looked = dict.fromkeys(watched, time.monotonic())
 
@@ -101,6 +103,7 @@ class Relay:
             tasks.create_task(self._each(self.apply_inbound, self._inbound))
             tasks.create_task(self._each(self.sweep, asyncio.Event()))
             tasks.create_task(self._each(self.start_reroutes, self._rerouted))
+            tasks.create_task(self._each(self.start_returns, self._returned))
             tasks.create_task(
                 self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
             )
@@ -141,6 +144,7 @@ class Relay:
             "oms_inbound": self._inbound,
             "oms_backorders": self._rose,
             "oms_reroutes": self._rerouted,
+            "oms_returns": self._returned,
         }
         while True:
             try:
@@ -210,6 +214,25 @@ class Relay:
             async with self._engine.begin() as tx:
                 await reroutes.touch(tx, each.id, now)
             log.info("reroute_started", reroute=each.id)
+        return len(found)
+
+    async def start_returns(self) -> int:
+        """Start the processes of returns that are new, or were opened again."""
+        found = await unstarted_returns(self._engine, most=_BATCH)
+        for each in found:
+            ref = ReturnRef(
+                id=each.id,
+                order=each.order_number,
+                heal_seconds=self._common["heal_seconds"],
+                payment_poll_seconds=self._common["payment_poll_seconds"],
+            )
+            await start_return(
+                self._client,
+                ref,
+                words=f"{each.kind.capitalize()} {each.id}: {each.units} units, {each.via}",
+                task_queue=self._common["task_queue"],
+            )
+            await mark_return_started(self._engine, each.id, datetime.now(UTC))
         return len(found)
 
     async def _start(self, order: Unstarted, now: datetime) -> None:

@@ -20,9 +20,11 @@ from activities.nodes import NodeActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
 from activities.reroutes import RerouteActivities
+from activities.returns import ReturnActivities, ReturnCarrierActivities
 from adapters.carriers.simulator import SimulatedCarrier
 from adapters.db.book import SqlBook
 from adapters.db.reroute_book import SqlReroutes
+from adapters.db.return_book import SqlReturns
 from adapters.http import Http
 from adapters.nodes.simulator import SimulatedNode
 from adapters.psp.simulator import SimulatedProvider
@@ -32,17 +34,21 @@ from workflows.fulfillment import FulfillmentWorkflow
 from workflows.order import OrderWorkflow
 from workflows.queues import EFFECTS, Kind, queue_for
 from workflows.reroute import RerouteOrders
+from workflows.returns import ReturnWorkflow
 
-WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow, RerouteOrders)
+WORKFLOWS: Sequence[type] = (OrderWorkflow, FulfillmentWorkflow, ReturnWorkflow, RerouteOrders)
 
 
 def effects_over(book: SqlBook, outside: Http) -> Sequence[object]:
     """All our effects, wired to the books and to one outside."""
+    carrier, returns = SimulatedCarrier(outside), SqlReturns(book)
     return (
         OrderActivities(book),
+        ReturnActivities(returns),
+        ReturnCarrierActivities(returns, carrier),
         RerouteActivities(SqlReroutes(book.engine, book)),
         PaymentActivities(book, {"simulator": SimulatedProvider(outside)}),
-        CarrierActivities(book, SimulatedCarrier(outside)),
+        CarrierActivities(book, carrier),
         NodeActivities(book, SimulatedNode(outside)),
     )
 

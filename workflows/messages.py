@@ -39,6 +39,16 @@ class FulfillmentRef(Message):
     parked: tuple[Parked, ...] = ()
 
 
+class ReturnRef(Message):
+    """A return by its id, and the order it is part of. The rest as in `OrderRef`."""
+
+    id: str
+    order: str
+    heal_seconds: float = 60
+    payment_poll_seconds: float = 60
+    parked: tuple[Parked, ...] = ()
+
+
 class RerouteRef(Message):
     """A reroute by its id, and in words for people; nothing that a person wrote."""
 

@@ -11,14 +11,13 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import AtOrder, AtPayment, CommandAt
+    from activities.messages import AtOrder, CommandAt
     from activities.orders import OrderActivities
-    from activities.payments import PaymentActivities
     from oms import agenda as due_for
     from oms.agenda import Agenda, Due
     from oms.book import CancelUnits, Command, DecidePayment, PlaceHold, ReleaseHold, Reroute
     from oms.cancelling import cancelled_lines
-    from oms.decisions import Decision, Parked
+    from oms.decisions import Decision
     from oms.numbers import fulfillment_workflow_id
     from workflows.fulfillment import FulfillmentWorkflow
     from workflows.messages import (
@@ -33,7 +32,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows.repairs import Repairable
     from workflows.search import LOCATION, ORDER, STAGE
-    from workflows.steps import DECLINED, LONGEST_HEAL, Process, in_books, outside
+    from workflows.settling import settle
+    from workflows.steps import Process, in_books
 
 _STEPS_IN_BOOKS = {
     due_for.RESERVE: (OrderActivities.reserve_stock, "Plan and reserve stock"),
@@ -47,13 +47,6 @@ _STEPS_IN_BOOKS = {
 }
 _FIRST = Agenda(stage="placing", due=(Due(do=due_for.RESERVE),))
 """What a new order needs first, known without asking; where it has it, nothing changes."""
-
-_MONEY_WORDS = {
-    "authorize": "Authorise the payment",
-    "capture": "Capture what left",
-    "void": "Give back the authorisation",
-    "refund": "Refund",
-}
 
 
 @workflow.defn(name="Order")
@@ -97,54 +90,12 @@ class OrderWorkflow(Repairable):
 
     async def _carry_out(self, due: Due) -> Agenda | None:
         if due.do == due_for.SETTLE:
-            return await self._settle(due)
+            return await settle(self._process, due, self._order.payment_poll_seconds)
         if due.do == due_for.SERVE:
             await self._serve(due)
             return self._process.agenda
         call, words = _STEPS_IN_BOOKS[due.do]
         return await self._process.step(due, lambda: in_books(call, self._at(), words))
-
-    async def _settle(self, due: Due) -> Agenda | None:
-        """Bring one payment to its outcome; one that failed for good waits for a person."""
-        key = due.about
-        words = _MONEY_WORDS[key.split(":")[1]]
-        patience = timedelta(seconds=self._order.payment_poll_seconds)
-        while True:
-            heard = self._process.heard
-            settled = await self._process.step(
-                due,
-                lambda: outside(
-                    PaymentActivities.settle_payment,
-                    AtPayment(key=key, at=workflow.now()),
-                    f"{words} ({key.split(':', 1)[1]})",
-                ),
-                "done_manually",
-                "fail",
-            )
-            if settled is None or settled.outcome.status == "succeeded":
-                return settled.agenda if settled else None
-            if settled.outcome.status == "failed":
-                break
-            await self._wait_for_provider(due, heard, patience)
-            patience = min(patience * 2, LONGEST_HEAL)
-        if due.step == "authorise":
-            return settled.agenda
-        parked = Parked(
-            step=due.step,
-            error_code=DECLINED,
-            error=f"the provider declined: {settled.outcome.reason or 'no reason given'}",
-            actions=("retry", "new_attempt", "done_manually", "fail"),
-        )
-        await self._process.park(due, parked)
-        return None
-
-    async def _wait_for_provider(self, due: Due, heard: int, patience: timedelta) -> None:
-        """A pending payment is looked up when its webhook came, or when none comes."""
-        await self._process.rest(
-            lambda: self._process.heard > heard,
-            patience,
-            f"Look up {due.step} if no webhook comes",
-        )
 
     async def _serve(self, due: Due) -> None:
         """Start the fulfillment order's own process, or find it running."""

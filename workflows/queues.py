@@ -12,6 +12,7 @@ from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.returns import ReturnCarrierActivities
 
 
 class Kind(StrEnum):
@@ -23,11 +24,11 @@ class Kind(StrEnum):
     NODES = "nodes"
 
 
-EFFECTS: Mapping[Kind, type] = {
-    Kind.ORDERS: OrderActivities,
-    Kind.PAYMENTS: PaymentActivities,
-    Kind.CARRIERS: CarrierActivities,
-    Kind.NODES: NodeActivities,
+EFFECTS: Mapping[Kind, tuple[type, ...]] = {
+    Kind.ORDERS: (OrderActivities,),
+    Kind.PAYMENTS: (PaymentActivities,),
+    Kind.CARRIERS: (CarrierActivities, ReturnCarrierActivities),
+    Kind.NODES: (NodeActivities,),
 }
 """Whose activities each kind of work is."""
 
@@ -40,5 +41,7 @@ def queue_for(kind: Kind, *, orders: str) -> str:
 def kind_of(call: Callable[..., Any]) -> Kind:
     """Tell whose work an activity is, given as its class names it."""
     return next(
-        kind for kind, effects in EFFECTS.items() if getattr(effects, call.__name__, None) is call
+        kind
+        for kind, effects in EFFECTS.items()
+        if any(getattr(each, call.__name__, None) is call for each in effects)
     )

@@ -18,12 +18,18 @@ from temporalio.common import (
 from temporalio.exceptions import TemporalError
 
 from oms.money import format_money
-from oms.numbers import fulfillment_workflow_id, order_workflow_id, reroute_workflow_id
+from oms.numbers import (
+    fulfillment_workflow_id,
+    order_workflow_id,
+    reroute_workflow_id,
+    return_workflow_id,
+)
 from oms.ports import Message
 from workflows.fulfillment import FulfillmentWorkflow
-from workflows.messages import FulfillmentRef, OrderRef, Placed, RerouteRef
+from workflows.messages import FulfillmentRef, OrderRef, Placed, RerouteRef, ReturnRef
 from workflows.order import OrderWorkflow
 from workflows.reroute import RerouteOrders
+from workflows.returns import ReturnWorkflow
 from workflows.search import CHANNEL, LOCATION, ORDER, STAGE, TOTAL_MINOR
 
 
@@ -143,6 +149,26 @@ async def start_reroute(client: Client, ref: RerouteRef, *, task_queue: str) -> 
         search_attributes=TypedSearchAttributes([SearchAttributePair(STAGE, "running")]),
         static_summary=ref.words,
         static_details=f"`oms reroute watch {ref.id}` tells how far it is.",
+    )
+
+
+async def start_return(client: Client, ref: ReturnRef, *, words: str, task_queue: str) -> None:
+    """Start the process of a return unless it runs. `words`: for people; nothing personal.
+
+    Raises:
+        temporalio.service.RPCError: Temporal does not answer.
+    """
+    await client.start_workflow(
+        ReturnWorkflow.run,
+        ref,
+        id=return_workflow_id(ref.id),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=TypedSearchAttributes(
+            [SearchAttributePair(ORDER, ref.order), SearchAttributePair(STAGE, "requested")]
+        ),
+        static_summary=words,
+        static_details=f"Part of order {ref.order}. Personal data stays in the database.",
     )
 
 

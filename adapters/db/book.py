@@ -23,6 +23,7 @@ from adapters.db import (
     routing,
 )
 from adapters.db.engine import by_statement
+from adapters.db.return_decisions import decide_return
 from adapters.db.unit import OrderUnit, load_order, load_orders, lock_order
 from adapters.metrics import count_events
 from oms.agenda import Agenda, fulfillment_agenda, order_agenda
@@ -33,6 +34,7 @@ from oms.book import (
     CommandAnswer,
     DecideFulfillment,
     DecidePayment,
+    DecideReturn,
     OrderBook,
     PlaceHold,
     ReleaseHold,
@@ -55,6 +57,7 @@ from oms.ports import (
     OfferLine,
     Scan,
 )
+from oms.return_agenda import return_agenda
 
 DEADLOCKS = 5
 """How often a transaction that PostgreSQL chose as a deadlock's victim is run again."""
@@ -161,7 +164,9 @@ class SqlBook(OrderBook):
     def _agenda_of(self, workflow_id: str, order: Order, at: datetime) -> Agenda:
         if workflow_id == order_workflow_id(order.number):
             return order_agenda(order, at)
-        id = workflow_id.partition("/")[2]
+        kind, _, id = workflow_id.partition("/")
+        if kind == "return":
+            return return_agenda(order, id, at, silent=self._policy.silent)
         return fulfillment_agenda(order, id, at, silent=self._policy.silent)
 
     @override
@@ -288,12 +293,21 @@ class SqlBook(OrderBook):
                 return CommandAnswer(refusal=missing)
             case Reroute(fulfillment_order=fulfillment_order, location=location):
                 await cancelling.reroute_order(unit, fulfillment_order, location, self._policy)
+            case DecidePayment() | DecideFulfillment() | DecideReturn():
+                await self._decide(unit, command)
+        return CommandAnswer()
+
+    async def _decide(
+        self, unit: OrderUnit, decided: DecidePayment | DecideFulfillment | DecideReturn
+    ) -> None:
+        match decided:
             case DecidePayment(key=key, decision=decision):
                 await parking.decide_payment(unit, unit.order.entry(key), decision)
+            case DecideReturn(return_id=id, decision=decision):
+                await decide_return(unit, id, decision)
             case DecideFulfillment(fulfillment_order=id, decision=decision):
                 each = unit.order.fulfillment_order(id)
                 await parking.decide_fulfillment(unit, each, decision, self._policy)
-        return CommandAnswer()
 
     # --- money ---
 
@@ -321,7 +335,9 @@ class SqlBook(OrderBook):
                 await placing.refuse_order(
                     unit, "payment_declined", f"The payment was declined: {reason}."
                 )
-            if nudge:
+            if nudge and entry.of_return is not None:
+                unit.nudge_return(entry.of_return, "refund settled")
+            elif nudge:
                 unit.nudge_order("payment settled")
             await unit.flush("settle")
             if entry.kind == "authorization" and outcome.status == "succeeded":

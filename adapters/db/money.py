@@ -151,16 +151,31 @@ async def settle_entry(
         return PaymentOutcome(status="failed", reason=entry.reason)
     if entry.status == "succeeded":
         _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
-        await _reopen(unit)
+        await _reopen(unit, entry)
     await _fail(unit, entry, result.reason, settled_by)
     return PaymentOutcome(status="failed", reason=result.reason)
 
 
-async def _reopen(unit: OrderUnit) -> None:
-    """Money that failed after the order was closed: it is open again, and gets a run again."""
-    if unit.order.closed_at is not None:
+async def _reopen(unit: OrderUnit, entry: PaymentEntry) -> None:
+    """Money that failed after all was closed: order or return is open again, and gets a run."""
+    if entry.of_return is not None:
+        reopen_return(unit, entry.of_return, "its refund failed")
+    elif unit.order.closed_at is not None:
         unit.set_order(closed_at=None, started_at=None)
         unit.tell("order.reopened", "A payment failed after the order was closed")
+
+
+def reopen_return(unit: OrderUnit, id: str, why: str) -> None:
+    """Open a return again that was closed, of this order or of another; the relay starts its run.
+
+    One row by its id: the other order's lock is not taken, and nothing but these two is changed.
+    """
+    unit.run(
+        "WITH opened AS (UPDATE returns SET closed_at = NULL, started_at = NULL WHERE id = :id"
+        " AND closed_at IS NOT NULL RETURNING 1) SELECT pg_notify('oms_returns', '') FROM opened",
+        id=id,
+    )
+    unit.nudge_return(id, why)
 
 
 async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settled_by: str) -> None:

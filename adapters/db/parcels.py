@@ -58,13 +58,14 @@ async def label_request(tx: AsyncConnection, shipment: str) -> LabelRequest:
         shipment=row.id,
         fulfillment_order=row.fulfillment_order,
         location=row.location,
-        sender=_place(row.from_address, row.sender),
-        recipient=_place(row.to_address, row.customer or "Customer"),
+        sender=place_of(row.from_address, row.sender),
+        recipient=place_of(row.to_address, row.customer or "Customer"),
         weight_g=row.weight_g,
     )
 
 
-def _place(address: dict[str, Any], name: str) -> Place:
+def place_of(address: dict[str, Any], name: str) -> Place:
+    """An address as stored, with the name it has or this one."""
     return Place(
         name=address.get("name") or name,
         line1=address.get("line1"),

@@ -75,7 +75,8 @@ async def unpark(unit: OrderUnit, step: str) -> None:
     await unit.flush("unpark")
 
 
-def _tell_decision(unit: OrderUnit, decision: Decision) -> None:
+def tell_decision(unit: OrderUnit, decision: Decision) -> None:
+    """Write who decided what, and why."""
     unit.actor = f"operator:{decision.actor}"
     unit.tell(
         "attention.resolved",
@@ -96,7 +97,7 @@ async def decide_payment(unit: OrderUnit, entry: PaymentEntry, decision: Decisio
     `new_attempt`: give this key up and ask anew under the next. `done_manually`: it was done by
     hand, outside. `fail`: it will not be done.
     """
-    _tell_decision(unit, decision)
+    tell_decision(unit, decision)
     if decision.action == "retry" and entry.status == "failed":
         await reopen_entry(unit, entry)
     if decision.action == "done_manually":
@@ -128,7 +129,7 @@ async def decide_fulfillment(
     unit: OrderUnit, each: FulfillmentOrder, decision: Decision, policy: Policy
 ) -> None:
     """Carry out what a person decided about a fulfillment order's step."""
-    _tell_decision(unit, decision)
+    tell_decision(unit, decision)
     kind, _, tag = decision.step.partition(":")
     match kind:
         case "offer":

@@ -84,6 +84,38 @@ async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> Order:
     return as_read((await at_once(tx, [mark, reading(number)]))[-1])
 
 
+class UnstartedReturn(NamedTuple):
+    """A return that no run carries."""
+
+    id: str
+    order_number: str
+    kind: str
+    via: str
+    units: int
+
+
+async def unstarted_returns(engine: AsyncEngine, *, most: int) -> list[UnstartedReturn]:
+    """Returns without a run, oldest first: new ones, and those that were opened again."""
+    async with by_statement(engine).connect() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT r.id, r.order_number, r.kind, r.via, (SELECT sum(quantity)::int"
+                " FROM return_lines l WHERE l.return_id = r.id) AS units FROM returns r"
+                " WHERE r.started_at IS NULL ORDER BY r.requested_at LIMIT :most"
+            ),
+            {"most": most},
+        )
+        return [UnstartedReturn(*row) for row in rows]
+
+
+async def mark_return_started(engine: AsyncEngine, id: str, at: datetime) -> None:
+    """Write that a run carries the return."""
+    async with by_statement(engine).connect() as tx:
+        await tx.execute(
+            text("UPDATE returns SET started_at = :at WHERE id = :id"), {"at": at, "id": id}
+        )
+
+
 async def expired_reservations(engine: AsyncEngine, now: datetime, *, most: int) -> list[str]:
     """Orders whose stock is held beyond its time, for whatever reason their run did not act."""
     async with by_statement(engine).connect() as connection:

@@ -178,6 +178,11 @@ class OrderUnit:
         return int(getattr(found, counter)) + self._moves.get(line, {}).get(counter, 0)
 
     @property
+    def is_changed(self) -> bool:
+        """Whether anything was gathered or written."""
+        return bool(self._changed or self._moves or self._stock)
+
+    @property
     def nothing_is_kept(self) -> bool:
         """Whether every unit is cancelled once the moves so far are written."""
         moved = sum(deltas.get("cancelled", 0) for deltas in self._moves.values())
@@ -187,7 +192,7 @@ class OrderUnit:
         """Change stock when the unit is flushed."""
         self._stock += changes
 
-    def tell(self, kind: str, summary: str, **data: Any) -> None:
+    def tell(self, kind: str, summary: str, /, **data: Any) -> None:
         """Add to the timeline. No personal data."""
         self._events.append({"kind": kind, "summary": summary, "data": data})
         self.told.append(kind)

@@ -1,0 +1,80 @@
+"""What people decide about a return's steps that wait for them."""
+
+from datetime import timedelta
+
+from adapters.db.parking import tell_decision
+from adapters.db.returns import (
+    Inspected,
+    approve_return,
+    change_return,
+    decline_return,
+    inspect_goods,
+    set_return,
+)
+from adapters.db.unit import OrderUnit
+from oms.decisions import Decision
+from oms.returns import Return
+
+
+async def decide_return(unit: OrderUnit, id: str, decision: Decision) -> None:
+    """Carry out what a person decided about a step of a return.
+
+    `approve`: done_manually approves, fail declines. `inspect`: retry waits once more,
+    done_manually accepts all that lies there, fail refuses it. `overdue`: retry waits once more,
+    done_manually takes the loss. `label`: as for an order's parcel; fail leaves it to the customer.
+    """
+    tell_decision(unit, decision)
+    effects = {"approve": _approve, "inspect": _inspect, "overdue": _overdue, "label": _label}
+    effect = effects.get(decision.step.partition(":")[0])
+    assert effect is not None, f"{decision.step} is no step of a return"
+
+    async def carry_out(unit: OrderUnit, back: Return) -> None:
+        await effect(unit, back, decision)
+
+    await change_return(unit, id, carry_out, cause="decided", nudge=True)
+
+
+async def _approve(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    if decision.action == "done_manually":
+        await approve_return(unit, back)
+    elif decision.action == "fail":
+        await decline_return(unit, back, decision.reason)
+
+
+async def _inspect(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    if decision.action == "retry":
+        later = unit.at + timedelta(hours=max(1, back.terms.inspect_hours))
+        set_return(unit, back.id, inspect_by=later)
+        return
+    accepted = decision.action == "done_manually"
+    waiting = [lot for lot in back.lots if lot.state == "received"]
+    each = [Inspected(lot.line, lot.quantity, accepted, condition=lot.condition) for lot in waiting]
+    refusal = await inspect_goods(unit, back, each)
+    assert refusal is None, "what lies there can be decided"
+
+
+async def _overdue(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    if decision.action == "retry":
+        later = unit.at + timedelta(days=back.terms.receive_days)
+        set_return(unit, back.id, receive_by=later)
+    elif decision.action == "done_manually":
+        set_return(unit, back.id, loss_at=unit.at)
+        unit.tell("return.lost", f"{back.id}: no more is expected", **{"return": back.id})
+
+
+async def _label(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    tag = decision.step.partition(":")[2]
+    parcel = next(each for each in back.parcels if each.short_id == tag)
+    values = {"id": parcel.id, "number": None, "carrier": None}
+    if decision.action == "new_attempt":
+        change = "label_attempt = label_attempt + 1"
+    elif decision.action == "done_manually":
+        result = decision.result or {}
+        values["number"] = str(result["tracking_number"])
+        values["carrier"] = str(result.get("carrier", "manual"))
+        change = "tracking_number = :number, carrier = :carrier"
+    elif decision.action == "fail":
+        change = "status = 'no_label'"  # the customer sends it by their own means
+    else:
+        return
+    unit.run(f"UPDATE return_parcels SET {change} WHERE id = :id", **values)

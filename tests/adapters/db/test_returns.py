@@ -1,0 +1,143 @@
+"""Returns in the books: each unit comes back once, is paid back once, and is put away once."""
+
+import pytest
+
+from adapters.db.audit import read_snapshot
+from oms.returns import ReturnStatus, Terms
+from tests.adapters.db.delivered import Shop
+from tests.adapters.db.stockroom import Stockroom
+
+
+@pytest.fixture
+async def shop(stockroom: Stockroom) -> Shop:
+    await stockroom.holds("LAMP", "lyon", 10)
+    await stockroom.holds("MUG", "lyon", 10)
+    return Shop(stockroom)
+
+
+async def refunded(shop: Shop, number: str) -> int:
+    tender = (await shop.read(number)).tender
+    assert tender is not None
+    return tender.refunded_minor
+
+
+async def test_units_on_their_way_back_are_seen_as_incoming_until_they_are_put_away(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 3))
+    id = await shop.asks(number, (1, 2))
+    assert await shop.stockroom.level("LAMP", "lyon") == {
+        "on_hand": 7, "incoming": 2, "coming_back": 2
+    }  # fmt: skip
+
+    await shop.receives(id, (1, 1, "as_new"))
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.PARTIALLY_RECEIVED
+    assert await shop.stockroom.level("LAMP", "lyon") == {
+        "on_hand": 8, "incoming": 1, "coming_back": 1
+    }  # fmt: skip
+    assert await refunded(shop, number) == 1000
+    await shop.receives(id, (1, 1, "opened"), key="scan-2")
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 9}
+    assert await refunded(shop, number) == 2000
+
+
+async def test_units_that_arrive_elsewhere_are_incoming_there(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+
+    await shop.receives(id, (1, 1, "as_new"), at="nice")
+
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 9}
+    assert await shop.stockroom.level("LAMP", "nice") == {"incoming": 1, "coming_back": 1}
+
+
+async def test_units_received_twice_count_once(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 1))
+
+    for key in ("scan-1", "scan-1", "scan-2"):
+        assert await shop.receives(id, (1, 1, "as_new"), key=key) is None
+
+    line = (await shop.read(number)).line(1)
+    assert line is not None
+    assert line.returned == 1
+
+
+async def test_more_than_announced_is_taken_as_far_as_it_was_sent(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 1))
+
+    await shop.receives(id, (1, 3, "as_new"))
+
+    back = await shop.back(id)
+    assert back.lines[0].received == 2
+    assert back.lines[0].extra == 1
+
+
+async def test_what_is_refused_is_neither_paid_nor_put_away(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+    await shop.receives(id, (1, 2, "opened"))
+
+    await shop.inspects(id, (1, 1, True), (1, 1, False))
+    await shop.settles(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.INSPECTED
+    assert await refunded(shop, number) == 1000
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 9}
+
+
+async def test_what_was_decided_is_not_decided_otherwise(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "opened"))
+    await shop.inspects(id, (1, 1, True))
+
+    again = await shop.inspects(id, (1, 1, True))
+    otherwise = await shop.inspects(id, (1, 1, False))
+
+    assert again is None
+    assert otherwise is not None
+    assert otherwise.code == "invalid_state"
+
+
+async def test_the_whole_order_back_brings_the_shipping_back(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 1), ("MUG", 1))
+    id = await shop.asks(number, (1, 1), (2, 1), terms=Terms(shipping_minor=490, fee_minor=300))
+
+    await shop.receives(id, (1, 1, "as_new"), (2, 1, "damaged"))
+    await shop.inspects(id, (1, 1, True), (2, 1, True))
+    await shop.settles(id)
+
+    assert await refunded(shop, number) == 2490 - 300
+    assert await shop.stockroom.level("MUG", "lyon") == {"on_hand": 9, "damaged": 1}
+    assert await shop.stockroom.adds_up()
+
+
+async def test_no_money_goes_back_for_units_that_were_missing(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+
+    await shop.receives(id, (1, 1, "as_new"), (1, 1, "missing"))
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    assert await refunded(shop, number) == 1000
+    assert (await shop.read(number)).returnable(1) == 1
+
+
+async def test_the_books_agree_with_themselves(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "as_new"))
+
+    async with shop.stockroom.db.connect() as tx:
+        found = (await read_snapshot(tx, shop.now)).findings
+    assert [each for each in found if not each.pending] == []
