@@ -20,7 +20,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
@@ -58,6 +57,7 @@ from oms.ports import (
     Scan,
 )
 from tests.adapters.db.stockroom import Stockroom
+from tests.time import clock
 from workers.relay import Relay
 from workers.serving import make_workers, working
 from workflows.starting import StartOrder, start_order
@@ -190,6 +190,7 @@ class Month:
             payment_poll_seconds=60,
         )
         self.numbers: list[str] = []
+        self._freed: set[str] = set()
 
     def effects(self) -> Sequence[object]:
         return (
@@ -383,8 +384,10 @@ class Month:
     async def all_runs_end(self, number: str) -> None:
         """Wait for the order's process and its fulfillment orders' to end by themselves."""
         await self.run_of(number).result()
-        for each in (await self.book.read(number)).fulfillment_orders:
-            await self.client.get_workflow_handle(fulfillment_workflow_id(each.id)).result()
+        parts = await self._parts(number)
+        for id in parts:
+            await self.client.get_workflow_handle(id).result()
+        await self._free_the_clock(parts)
 
     async def events_of(self, workflow_id: str) -> int:
         history = await self.client.get_workflow_handle(workflow_id).fetch_history()
@@ -415,15 +418,21 @@ class Month:
                 assert rows.scalar_one() == 0, f"{column} equals the open {table}"
 
     async def end(self) -> None:
-        """Leave nothing running that would wake at a later test's time."""
+        """Leave nothing that would wake at a later test's time, or hold its clock."""
         for number in self.numbers:
-            fulfillments = [f.id for f in (await self.book.read(number)).fulfillment_orders]
-            for id in (order_workflow_id(number), *map(fulfillment_workflow_id, fulfillments)):
-                try:
-                    await self.client.get_workflow_handle(id).terminate()
-                except RPCError as gone:
-                    if gone.status != RPCStatusCode.NOT_FOUND:
-                        raise
+            parts = await self._parts(number)
+            for id in (*parts, order_workflow_id(number)):
+                await clock.end(self.client, id)
+            await self._free_the_clock(parts)
+
+    async def _parts(self, number: str) -> list[str]:
+        orders = (await self.book.read(number)).fulfillment_orders
+        return [fulfillment_workflow_id(each.id) for each in orders]
+
+    async def _free_the_clock(self, parts: Sequence[str]) -> None:
+        for id in set(parts) - self._freed:
+            if await clock.free(self.client, id):
+                self._freed.add(id)
 
 
 @asynccontextmanager
