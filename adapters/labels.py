@@ -10,6 +10,7 @@ import io
 import fontpkg
 from pydantic import BaseModel, ConfigDict, Field
 from reportlab.graphics.barcode.code128 import Code128
+from reportlab.graphics.barcode.qrencoder import QRCode, QRErrorCorrectLevel
 from reportlab.lib.units import inch
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
@@ -23,6 +24,7 @@ _FONT = "LabelText"
 
 _DPI = 203  # of a label printer; a barcode's module is a whole number of its dots
 _DOTS_WIDE, _DOTS_HIGH, _DOTS_MARGIN = 4 * _DPI, 6 * _DPI, 40
+_QR_QUIET, _QR_PIXELS = 4, 8  # modules of white around it, as ISO/IEC 18004 asks; pixels a module
 _ZPL_COMMANDS = frozenset("^~_\\")
 
 
@@ -80,6 +82,30 @@ def as_zpl(label: Label) -> str:
             "^XZ",
             "",
         ]
+    )
+
+
+def as_qr(tracking_number: str) -> str:
+    """Draw a tracking number as a QR code in SVG: a post office or a locker reads it off a phone.
+
+    A quarter of it may be unreadable (level Q): screens are scratched, and reflect.
+    """
+    code = QRCode(None, QRErrorCorrectLevel.Q)
+    code.addData(tracking_number)
+    code.make()
+    size = code.getModuleCount()
+    whole = size + 2 * _QR_QUIET
+    dark = "".join(
+        f"M{column + _QR_QUIET} {row + _QR_QUIET}h1v1h-1z"
+        for row in range(size)
+        for column in range(size)
+        if code.isDark(row, column)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole * _QR_PIXELS}"'
+        f' height="{whole * _QR_PIXELS}" viewBox="0 0 {whole} {whole}"'
+        ' shape-rendering="crispEdges">'
+        f'<path fill="#fff" d="M0 0h{whole}v{whole}h-{whole}z"/><path d="{dark}"/></svg>\n'
     )
 
 

@@ -27,6 +27,7 @@ from api import (
     problems,
     products,
     reroutes,
+    return_labels,
     routing,
     shipments,
     shipping_services,
@@ -65,6 +66,7 @@ ROUTERS = (
     reroutes.router,
     stock.router,
     transfers.router,
+    return_labels.router,
     routing.router,
     health.router,
 )

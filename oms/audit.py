@@ -84,7 +84,7 @@ class OurEntry(Stored):
 
 
 class OurParcel(Stored):
-    """A shipment of ours and the number of its label's latest attempt."""
+    """A parcel of ours, out or back, and the number of its label's latest attempt."""
 
     id: str
     order_number: str

@@ -76,6 +76,12 @@ def return_parcel_id(return_id: str, seq: int) -> str:
     return f"{return_id}-P{seq}"
 
 
+def is_return_parcel_id(text: str) -> bool:
+    """Whether the text is the id of a return's parcel."""
+    id, found, seq = text.rpartition("-P")
+    return bool(found) and seq.isdigit() and is_return_id(id)
+
+
 def return_of(parcel_id: str) -> str:
     """The return that a parcel of it begins with."""
     id, _, _ = parcel_id.rpartition("-P")

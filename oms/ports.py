@@ -122,7 +122,11 @@ class Place(Message):
 
 
 class LabelRequest(Message):
-    """One parcel. `key` is `{shipment}:label:{attempt}`; `weight_g` grams, at least 1."""
+    """One parcel. `key` is `{shipment}:label:{attempt}`; `weight_g` grams, at least 1.
+
+    `of_return`: it belongs to a return, whose parcel `shipment` and whose id `fulfillment_order`
+    names; nobody hands it over but who sends it. `collect`: the carrier fetches it there.
+    """
 
     key: str
     reference: str
@@ -132,6 +136,8 @@ class LabelRequest(Message):
     sender: Place
     recipient: Place
     weight_g: int = Field(ge=1)
+    of_return: bool = False
+    collect: bool = False
 
 
 class LabelBought(Message):

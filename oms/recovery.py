@@ -15,12 +15,15 @@ from typing import Literal
 from pydantic import Field
 
 from oms.audit import Effect, OurEntry, compare_entry
+from oms.numbers import is_return_parcel_id, return_of
 from oms.ports import Message
 
-Kind = Literal["asked_again", "in_doubt", "order_unknown", "run_unknown", "unanswered"]
+Kind = Literal[
+    "asked_again", "in_doubt", "order_unknown", "return_unknown", "run_unknown", "unanswered"
+]
 
 NEEDS_A_PERSON: frozenset[Kind] = frozenset(
-    {"in_doubt", "order_unknown", "run_unknown", "unanswered"}
+    {"in_doubt", "order_unknown", "return_unknown", "run_unknown", "unanswered"}
 )
 
 _DO = {
@@ -29,6 +32,8 @@ _DO = {
     " did, then release the hold.",
     "order_unknown": "It was acknowledged after the backup. Let the channel place it again, or tell"
     " the customer; void or refund what the provider holds, stop the goods.",
+    "return_unknown": "It was asked for after the backup, and its customer has the label. Let the"
+    " channel ask for it again; goods that come before that are received as unannounced.",
     "run_unknown": "Terminate it in the Temporal UI: it can do nothing without its order.",
     "unanswered": "Run `oms recover` again when the party answers.",
 }
@@ -72,7 +77,7 @@ class KnownOrder(Message):
 
     `live_parts`: fulfillment orders that are not finished: their locations are offered the same
     again, and report again. `parts`: all of them, each with its latest cancellation. `labels`:
-    attempts by shipment.
+    attempts by parcel, out or back.
     """
 
     number: str
@@ -97,13 +102,29 @@ def compare_outside(
             by_order[effect.reference].append((party, effect))
     found = []
     for number, effects_of in sorted(by_order.items()):
-        judged = (
-            _all_unknown(number, effects_of)
-            if number not in ours
-            else _judge(ours[number], effects_of)
-        )
+        if number not in ours:
+            found.append(_all_unknown(number, effects_of))
+            continue
+        order = ours[number]
+        lost = [each for each in effects_of if _is_of_lost_return(order, *each)]
+        found += _lost_returns(lost)
+        judged = _judge(order, [each for each in effects_of if each not in lost])
         found += [judged] if judged is not None else []
     return tuple(found)
+
+
+def _is_of_lost_return(order: KnownOrder, party: str, effect: Effect) -> bool:
+    """Whether it is the label of a return that our books do not know: no goods and no money yet."""
+    parcel = _shipment(effect.key)
+    return party == "carriers" and is_return_parcel_id(parcel) and parcel not in order.labels
+
+
+def _lost_returns(effects: Sequence[tuple[str, Effect]]) -> Iterator[Found]:
+    by_return: dict[str, list[str]] = defaultdict(list)
+    for party, effect in effects:
+        by_return[return_of(_shipment(effect.key))].append(_in_words(party, effect))
+    for id, words in by_return.items():
+        yield Found(kind="return_unknown", about=id, effects=tuple(words))
 
 
 def _all_unknown(number: str, effects: Sequence[tuple[str, Effect]]) -> Found:

@@ -117,6 +117,9 @@ class Lot(Stored):
         return self.state in ("accepted", "placed")
 
 
+TROUBLED_RETURN_PARCELS = ("lost", "damaged", "returned_to_sender")
+
+
 class ReturnParcel(Stored):
     """A parcel on its way back; `out`: refused goods on their way to the customer again."""
 

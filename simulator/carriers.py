@@ -46,7 +46,7 @@ class Place(Wire):
 
 
 class LabelCall(Wire):
-    """Sell a label for one parcel."""
+    """Sell a label for one parcel. One of a return moves only when somebody says so."""
 
     reference: Name
     shipment: Name
@@ -55,6 +55,8 @@ class LabelCall(Wire):
     sender: Place
     recipient: Place
     weight_g: Annotated[int, Field(ge=1)]
+    of_return: bool = False
+    collect: bool = False
 
 
 class ScanCall(Wire):
@@ -100,9 +102,9 @@ class Carriers:
                 return wrong("label_refused")
             number = _tracking_number(key)
             self._store.run(
-                "INSERT INTO parcels (tracking_number, reference, fulfillment_order)"
-                " VALUES (?, ?, ?)",
-                *(number, call.reference, call.fulfillment_order),
+                "INSERT INTO parcels (tracking_number, reference, fulfillment_order, ended)"
+                " VALUES (?, ?, ?, ?)",
+                *(number, call.reference, call.fulfillment_order, call.of_return),
             )
             self._store.enter(PARTY, key, "label", call.reference)
             url = f"{site}carriers/{number}/events"
@@ -117,7 +119,7 @@ class Carriers:
                 "UPDATE parcels SET known = 1 WHERE tracking_number = ? AND NOT known RETURNING *",
                 _tracking_number(key),
             )
-        if parcel is not None:
+        if parcel is not None and not parcel["ended"]:
             self._bells.ring(parcel["fulfillment_order"])
             self._chores.start(self._travel(parcel["tracking_number"]))
 

@@ -19,6 +19,7 @@ from adapters.db import recovery
 from adapters.db.book import SqlBook
 from adapters.db.mode import Mode
 from adapters.db.recovery import OpenParcel, OpenPayment
+from adapters.db.return_book import SqlReturns
 from oms.agenda import IN_DOUBT
 from oms.audit import Effect
 from oms.book import PlaceHold
@@ -74,7 +75,7 @@ class Recovery:
             parcels = await recovery.open_parcels(tx)
             offers = await recovery.offers_under_way(tx)
         await self._each("payments", payments, lambda each: each.key, self._look_up)
-        await self._each("parcels", parcels, lambda each: each.shipment, self._follow)
+        await self._each("parcels", parcels, lambda each: each.id, self._follow)
         await self._each("offers", offers, lambda each: each.fulfillment_order, self._offer_again)
         await self._compare(mode)
         await self._look_for_runs()
@@ -130,7 +131,8 @@ class Recovery:
         carrier = self._outside.carriers.get(parcel.carrier)
         if carrier is not None:  # a label made by hand is nobody's we could ask
             scans = await carrier.lookup(tracking_number=parcel.tracking_number)
-            await self._book.scanned(parcel.shipment, scans, self._now)
+            book = SqlReturns(self._book) if parcel.of_return else self._book
+            await book.scanned(parcel.id, scans, self._now)
 
     async def _offer_again(self, offer: Offer) -> None:
         """Offer the same under the same key: a location that works on it reports again."""

@@ -47,6 +47,8 @@ class SimulatedCarrier(Carrier):
             "sender": _area(request.sender),
             "recipient": _area(request.recipient),
             "weight_g": request.weight_g,
+            "of_return": request.of_return,
+            "collect": request.collect,
         }
         label = await self._http.post("/carriers/labels", body, key=request.key, answer=_Label)
         return LabelBought(

@@ -405,7 +405,13 @@ SELECT e.key, e.order_number, e.kind, e.amount_minor, e.currency, e.status, e.se
 FROM payment_entries e JOIN tenders t ON t.order_number = e.order_number AND t.tender = e.tender
 ORDER BY e.at, e.key
 """
-_PARCELS = "SELECT id, order_number, carrier, label_attempt FROM shipments ORDER BY id"
+_PARCELS = """
+SELECT id, order_number, carrier, label_attempt FROM shipments
+UNION ALL
+SELECT p.id, r.order_number, p.carrier, p.label_attempt
+FROM return_parcels p JOIN returns r ON r.id = p.return_id
+ORDER BY id
+"""
 # An offer that a person made by hand is not in the location's own books.
 _OFFERS = """
 SELECT f.id, f.order_number, f.cancellation_seq,
@@ -425,6 +431,7 @@ _COUNTED = (
     "order_lines",
     "fulfillment_orders",
     "shipments",
+    "return_parcels",
     "payment_entries",
     "events",
     "idempotency_keys",

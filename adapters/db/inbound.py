@@ -16,10 +16,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters.db import nodes, parcels
+from adapters.db import nodes, parcels, return_parcels
 from adapters.db.book import SqlBook
 from adapters.db.engine import by_statement
 from adapters.db.nodes import Parcel
+from adapters.db.return_book import SqlReturns
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.errors import told
@@ -27,7 +28,7 @@ from oms.fields import code_like
 from oms.numbers import order_of
 from oms.orders import FulfillmentOrder
 from oms.policy import Policy
-from oms.ports import CARRIER_STATUSES, Declined
+from oms.ports import CARRIER_STATUSES, Declined, Scan
 
 log = structlog.get_logger()
 
@@ -212,26 +213,52 @@ async def _apply_scan(
 ) -> Verdict | None:
     if event.body["status"] not in CARRIER_STATUSES:
         return Verdict("ignored", "unknown status")
+    scan = Scan(
+        event_id=event.event_id,
+        status=str(event.body["status"]),
+        at=datetime.fromisoformat(str(event.body["at"])),
+    )
+    tracking_number = str(event.body["tracking_number"])
+    actor = f"carrier:{event.source}"
     async with by_statement(engine).connect() as connection:
-        found = await parcels.find_parcel(connection, str(event.body["tracking_number"]))
-    if found is None:
+        sent = await parcels.find_parcel(connection, tracking_number)
+        comes_back = await return_parcels.find_return_parcel(connection, tracking_number)
+
+    def put_away(unit: OrderUnit) -> None:
+        unit.run(_PUT_AWAY, **_put_away(event, Verdict("applied", ""), now))
+
+    if sent is not None:
+        await _apply_to_shipment(book, *sent, scan, now, actor=actor, also=put_away)
+    elif comes_back is not None:
+        await SqlReturns(book).heard(comes_back, scan, now, actor=actor, also=put_away)
+    else:
         late = now - event.received_at > timedelta(minutes=2)
         unknown = Verdict("ignored", "unknown tracking number")
         return unknown if late else Verdict(None, "no such parcel yet")
-    number, shipment = found
+    return None
 
+
+async def _apply_to_shipment(
+    book: SqlBook,
+    number: str,
+    shipment: str,
+    scan: Scan,
+    now: datetime,
+    *,
+    actor: str,
+    also: Callable[[OrderUnit], None],
+) -> None:
     async def record(unit: OrderUnit) -> None:
         await parcels.record_scan(
             unit,
             unit.order.shipment(shipment),
-            event_id=event.event_id,
-            status=str(event.body["status"]),
-            at=datetime.fromisoformat(str(event.body["at"])),
+            event_id=scan.event_id,
+            status=scan.status,
+            at=scan.at,
         )
-        unit.run(_PUT_AWAY, **_put_away(event, Verdict("applied", ""), now))
+        also(unit)
 
-    await book.change(number, now, record, actor=f"carrier:{event.source}")
-    return None
+    await book.change(number, now, record, actor=actor)
 
 
 async def _apply_node(

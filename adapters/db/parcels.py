@@ -12,7 +12,7 @@ from adapters.db.unit import OrderUnit
 from oms.orders import TROUBLED_PARCEL_STATUSES, Shipment
 from oms.ports import LabelBought, LabelRequest, Place
 
-_RANK = {
+SCAN_RANK = {
     "label_created": 0,
     "handed_over": 1,
     "in_transit": 2,
@@ -24,6 +24,8 @@ _RANK = {
     "lost": 8,
     "delivered": 9,
 }
+"""Which of two scans of one moment counts: the higher."""
+
 _TOLD_AS = {
     "attempt_failed": "shipment.failed",
     "damaged": "shipment.failed",
@@ -133,7 +135,7 @@ async def record_scan(
 
 async def _status_now(unit: OrderUnit, shipment: str) -> str:
     rows = await unit.ask("SELECT status, at FROM shipment_scans WHERE shipment = :s", s=shipment)
-    scans = [(row.status == "delivered", row.at, _RANK[row.status], row.status) for row in rows]
+    scans = [(row.status == "delivered", row.at, SCAN_RANK[row.status], row.status) for row in rows]
     return str(max(scans)[3])
 
 

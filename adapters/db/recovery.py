@@ -21,11 +21,12 @@ class OpenPayment(NamedTuple):
 
 
 class OpenParcel(NamedTuple):
-    """A parcel under way, and the carrier to ask."""
+    """A parcel under way, out or back, and the carrier to ask."""
 
-    shipment: str
+    id: str
     carrier: str
     tracking_number: str
+    of_return: bool
 
 
 async def open_payments(tx: AsyncConnection) -> list[OpenPayment]:
@@ -44,8 +45,11 @@ async def open_parcels(tx: AsyncConnection) -> list[OpenParcel]:
     """Parcels that have a label and are not at their end."""
     rows = await tx.execute(
         text(
-            "SELECT id, carrier, tracking_number FROM shipments WHERE tracking_number IS NOT NULL"
-            " AND delivered_at IS NULL AND written_off_at IS NULL ORDER BY id"
+            "SELECT id, carrier, tracking_number, false AS of_return FROM shipments"
+            " WHERE tracking_number IS NOT NULL AND delivered_at IS NULL AND written_off_at IS NULL"
+            " UNION ALL SELECT p.id, p.carrier, p.tracking_number, true FROM return_parcels p"
+            " JOIN returns r ON r.id = p.return_id WHERE p.tracking_number IS NOT NULL"
+            " AND p.status <> 'delivered' AND r.closed_at IS NULL ORDER BY id"
         )
     )
     return [OpenParcel(*row) for row in rows]
@@ -109,6 +113,8 @@ async def known_orders(tx: AsyncConnection, numbers: Iterable[str]) -> dict[str,
         text(
             "SELECT order_number, id, label_attempt FROM shipments"
             " WHERE order_number = ANY(:numbers)"
+            " UNION ALL SELECT r.order_number, p.id, p.label_attempt FROM return_parcels p"
+            " JOIN returns r ON r.id = p.return_id WHERE r.order_number = ANY(:numbers)"
         ),
         asked,
     ):

@@ -93,7 +93,50 @@ class SqlReturns(ReturnBook):
 
     @override
     async def scanned(self, parcel: str, scans: Sequence[Scan], at: datetime) -> Agenda:
+        await self._tell_followers(parcel, scans, at, "oms")
+
         async def effect(unit: OrderUnit, back: Return) -> None:
             await return_parcels.record_look_up(unit, back, parcel, scans)
 
         return await self._change(return_of(parcel), at, effect, "look_up")
+
+    async def heard(
+        self,
+        parcel: str,
+        scan: Scan,
+        at: datetime,
+        *,
+        actor: str,
+        also: Callable[[OrderUnit], None],
+    ) -> None:
+        """Write down a scan that a carrier told by itself, and `also` together with it."""
+        await self._tell_followers(parcel, [scan], at, actor)
+
+        async def effect(unit: OrderUnit, back: Return) -> None:
+            await return_parcels.record_return_scans(unit, back, parcel, [scan])
+
+        async def apply(unit: OrderUnit) -> None:
+            await returns.change_return(unit, return_of(parcel), effect, cause="scan", nudge=True)
+            also(unit)
+
+        await self._book.change(order_of(parcel), at, apply, actor=actor)
+
+    async def _tell_followers(
+        self, parcel: str, scans: Sequence[Scan], at: datetime, actor: str
+    ) -> None:
+        """Write what a scan means for returns of other orders in the same parcel.
+
+        They come first: what is repeated because it was cut off finds none left out.
+        """
+        if all(scan.status == "label_created" for scan in scans):
+            return
+        async with self._book.engine.connect() as tx:
+            followers = await return_parcels.followers_of(tx, parcel)
+        for number, id in followers:
+
+            async def follow(unit: OrderUnit, id: str = id) -> None:
+                await returns.change_return(
+                    unit, id, return_parcels.follow_scan, cause="scan", nudge=True
+                )
+
+            await self._book.change(number, at, follow, actor=actor)
