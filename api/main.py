@@ -28,6 +28,7 @@ from api import (
     products,
     reroutes,
     return_labels,
+    return_policy,
     routing,
     shipments,
     shipping_services,
@@ -68,6 +69,7 @@ ROUTERS = (
     transfers.router,
     return_labels.router,
     routing.router,
+    return_policy.router,
     health.router,
 )
 

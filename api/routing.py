@@ -27,8 +27,9 @@ from api.lists import (
     page,
 )
 from api.problems import Problem, not_found
+from oms.document_checks import MOST_TOLD, Reference
 from oms.fields import Flaw, Moment, Wire
-from oms.rule_checks import LOOSE, MOST_TOLD, NAMED, RESERVED, Reference, read_rule_set, references
+from oms.rule_checks import LOOSE, NAMED, RESERVED, read_rule_set, references
 from oms.rules import RuleSet
 
 router = APIRouter(prefix="/v1/routing", tags=["Master data"])
@@ -51,7 +52,7 @@ class RuleSetList(Wire):
 
 
 class FlawView(Wire):
-    """Something wrong with a rule set."""
+    """Something wrong with a rule set or a return policy."""
 
     pointer: str
     code: str
@@ -59,7 +60,7 @@ class FlawView(Wire):
 
 
 class Checked(Wire):
-    """What is wrong with a rule set; nothing, if it may be put and activated.
+    """What is wrong with a document; nothing, if it may be put.
 
     `notes`: what may be meant, and may be a slip: groups and tags that nothing has.
     """
@@ -132,8 +133,8 @@ async def check_rule_set(who: Operator, body: Document, db: Database) -> Respons
         if rule_set is not None:
             flaws = [*flaws, *await stored.missing_rates(tx, rule_set)]
         loose = [each for each in references(body) if each.kind in LOOSE.values()]
-        notes = [_nobody(each) for each in await stored.unknown_references(tx, loose)]
-    return answer(Checked(errors=_views(flaws), notes=_views(notes))).response()
+        notes = [nobody(each) for each in await stored.unknown_references(tx, loose)]
+    return answer(Checked(errors=flaw_views(flaws), notes=flaw_views(notes))).response()
 
 
 @router.post("/rule-sets/{id}/activate", response_model=RuleSetVersion)
@@ -258,14 +259,16 @@ async def _checked(tx: AsyncConnection, document: Any) -> tuple[RuleSet | None, 
     return rule_set, flaws
 
 
-def _nobody(each: Reference) -> Flaw:
+def nobody(each: Reference) -> Flaw:
+    """Note a group or a tag that nothing has."""
     detail = (
         f"No {'location' if each.kind == 'group' else 'article'} has the {each.kind} {each.id}."
     )
     return Flaw(pointer=each.pointer, code="nobody", detail=detail)
 
 
-def _views(flaws: Sequence[Flaw]) -> list[FlawView]:
+def flaw_views(flaws: Sequence[Flaw]) -> list[FlawView]:
+    """Flaws as they are told where nothing was refused."""
     return [FlawView(**flaw.model_dump()) for flaw in flaws]
 
 

@@ -19,7 +19,8 @@ Condition = Literal["as_new", "opened", "damaged", "wrong_item", "missing"]
 Disposition = Literal[
     "restock", "restock_elsewhere", "refurbish", "quarantine", "return_to_supplier", "dispose"
 ]
-Reason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+REASON_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+Reason = Annotated[str, Field(pattern=REASON_PATTERN)]
 Moment = Literal["scan", "receipt", "inspection"]
 """The carrier's first scan, the goods' arrival, or their inspection. A later one is stricter."""
 

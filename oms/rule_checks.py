@@ -5,30 +5,14 @@ because it fits nothing. Only certain cases are told; places and articles are no
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
-from oms.fields import ID_PATTERN, Flaw, Wire
-from oms.flaws import escaped, flaw_of, nearest, quoted
-from oms.rules import (
-    FACTOR_PATTERN,
-    RATE_PATTERN,
-    Cost,
-    From,
-    Lines,
-    Never,
-    Rule,
-    RuleSet,
-    Span,
-    When,
-)
-
-MOST_TOLD = 1_000
-"""So many wrong fields are listed; who has more looks at them in turn."""
+from oms import document_checks
+from oms.document_checks import Reference, covers, read_document, repeated_names, sound_parts
+from oms.fields import ID_PATTERN, Flaw
+from oms.flaws import escaped, quoted
+from oms.rules import Cost, From, Lines, Never, Rule, RuleSet, Span, When
 
 RESERVED = ("id", "version", "active", "created_at")
 """What the system adds to a rule set when it is read."""
@@ -44,30 +28,10 @@ NAMED = {
 LOOSE = {"groups": "group", "tags": "tag", "without_tags": "tag"}
 """Fields that name what nothing may have yet."""
 
-Part = TypeVar("Part", bound=Wire)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Something a rule set names. `kind`: one of the values of `NAMED` and `LOOSE`."""
-
-    kind: str
-    id: str
-    pointer: str
-
 
 def read_rule_set(document: Any) -> RuleSet | tuple[Flaw, ...]:
     """Read a rule set, or tell every error. `document`: JSON's types, as they were written."""
-    flaws: list[Flaw] = []
-    rule_set = None
-    try:
-        rule_set = RuleSet.model_validate(document)
-    except ValidationError as fault:
-        errors = [each for each in fault.errors(include_url=False) if not _miscounted(each)]
-        flaws = [_told(error, document) for error in errors[:MOST_TOLD]]
-        if untold := len(errors) - len(flaws):
-            detail = f"{untold} more errors are not listed."
-            flaws.append(Flaw(pointer="", code="too_many", detail=detail))
+    rule_set, flaws = read_document(RuleSet, document, RESERVED)
     if isinstance(document, dict):
         flaws += _nonsense(document)
     return rule_set if rule_set is not None and not flaws else tuple(flaws)
@@ -75,121 +39,21 @@ def read_rule_set(document: Any) -> RuleSet | tuple[Flaw, ...]:
 
 def references(document: Any) -> list[Reference]:
     """What the document names, also where other parts of it are wrong."""
-    found = _references(document, "")
+    found = document_checks.references(document, NAMED | LOOSE)
     return [each for each in found if each.kind in _LOOSE or re.fullmatch(ID_PATTERN, each.id)]
 
 
 _LOOSE = frozenset(LOOSE.values())
 
 
-def _references(value: Any, pointer: str) -> Iterator[Reference]:
-    if isinstance(value, list):
-        for i, child in enumerate(value):
-            yield from _references(child, f"{pointer}/{i}")
-    if not isinstance(value, dict):
-        return
-    for name, child in value.items():
-        here = f"{pointer}/{escaped(name)}"
-        kind = (NAMED | LOOSE).get(name)
-        if kind is not None and isinstance(child, list):
-            for i, id in enumerate(child):
-                if isinstance(id, str) and id.isprintable():
-                    yield Reference(kind, id, f"{here}/{i}")
-        else:
-            yield from _references(child, here)
-
-
-# --- words for what pydantic finds ----------------------------------------------------------
-
-
-def _names(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield field.alias or name
-        for inner in _models_in(field.annotation):
-            yield from _names(inner)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
-
-
-_FIELDS = frozenset(_names(RuleSet))
-
-
-def _miscounted(error: ErrorDetails) -> bool:
-    """Pydantic counts only the right items of a tuple: where all are wrong it calls it empty."""
-    return error["type"] == "too_short" and bool(error["input"])
-
-
-_WANTED = {
-    "model_type": "Fields are",
-    "model_attributes_type": "Fields are",
-    "dict_type": "Fields are",
-    "tuple_type": "A list is",
-    "string_type": "A text is",
-    "int_type": "A whole number is",
-    "bool_type": "`true` or `false` is",
-    "too_small": "More than 0 is",
-    "greater_than_equal": "{ge} or more is",
-    "less_than_equal": "{le} at most is",
-    "too_short": "{min_length} or more are",
-    "too_long": "{max_length} at most are",
-    "too_many": "{most} at most are",
-    "string_too_short": "{min_length} characters or more are",
-    "string_too_long": "{max_length} characters at most are",
-}
-_PATTERNS = {
-    ID_PATTERN: "no id: letters, digits, `.`, `_` and `-`, at most 64",
-    FACTOR_PATTERN: 'no decimal number of 0 or more with at most 6 places, like "1.25"',
-    RATE_PATTERN: 'no decimal number of 0 or more with at most 9 places, like "1.25"',
-}
-
-
-def _words(error: ErrorDetails) -> str | None:
-    """Say what is wrong and quote it; a rule set holds nothing personal."""
-    value, context, kind = error.get("input"), error.get("ctx", {}), error["type"]
-    if kind in _WANTED:
-        return f"{_WANTED[kind].format(**context)} wanted, not {quoted(value)}."
-    match kind:
-        case "missing":
-            return f"`{error['loc'][-1]}` is missing."
-        case "extra_forbidden":
-            return "There is no such field." + _meant(error["loc"][-1], _FIELDS)
-        case "literal_error":
-            possible = re.findall(r"'([^']*)'", context["expected"]) or ["true"]
-            return f"{quoted(value)} is none of {', '.join(possible)}." + _meant(value, possible)
-        case "string_pattern_mismatch":
-            return f"{quoted(value)} is {_PATTERNS.get(context['pattern'], 'not allowed')}."
-        case "wrong_type":
-            return f'{quoted(value)} must stand in quotes ("{value}"), so that it is not rounded.'
-        case "country_unknown" | "currency_unknown":
-            return f"{quoted(value)} is {error['msg']}."
-    return None
-
-
-def _meant(value: object, possible: Iterable[str]) -> str:
-    meant = nearest(value, possible) if isinstance(value, str) else None
-    return f" Did you mean `{meant}`?" if meant else ""
-
-
-def _told(error: ErrorDetails, document: Any) -> Flaw:
-    flaw = flaw_of(error, document, _words(error))
-    if flaw.code == "unknown_field" and flaw.pointer.removeprefix("/") in RESERVED:
-        return Flaw(pointer=flaw.pointer, code="reserved_name", detail="The system sets it.")
-    return flaw
-
-
 # --- what can never take effect -------------------------------------------------------------
 
 
 def _nonsense(document: dict[str, Any]) -> Iterator[Flaw]:
-    rules = _parts(document, "rules", Rule)
-    costs = _parts(document, "costs", Cost)
-    never = _parts(document, "never", Never)
-    yield from _repeated(document.get("rules"))
+    rules = sound_parts(document, "rules", Rule)
+    costs = sound_parts(document, "costs", Cost)
+    never = sound_parts(document, "never", Never)
+    yield from repeated_names(document, "rules")
     yield from _rules_never_reached(rules)
     yield from _costs_never_reached(costs)
     for at, condition in _conditions(rules, never):
@@ -207,18 +71,6 @@ def _nonsense(document: dict[str, Any]) -> Iterator[Flaw]:
         yield Flaw(pointer=f"/rates/{escaped(currency)}", code="not_allowed", detail=detail)
 
 
-def _parts(document: dict[str, Any], name: str, model: type[Part]) -> dict[int, Part]:
-    """The parts that are right for themselves, by their place in the list."""
-    found = {}
-    listed = document.get(name)
-    for i, each in enumerate(listed[:MOST_TOLD] if isinstance(listed, list) else ()):
-        try:
-            found[i] = model.model_validate(each)
-        except ValidationError:
-            continue  # told already
-    return found
-
-
 def _conditions(
     rules: Mapping[int, Rule], never: Mapping[int, Never]
 ) -> Iterator[tuple[str, When | Lines]]:
@@ -226,15 +78,6 @@ def _conditions(
         for i, part in parts.items():
             yield f"/{name}/{i}/when", part.when
             yield f"/{name}/{i}/lines", part.lines
-
-
-def _repeated(rules: Any) -> Iterator[Flaw]:
-    first: dict[str, int] = {}
-    for i, rule in enumerate(rules[:MOST_TOLD] if isinstance(rules, list) else ()):
-        name = rule.get("name") if isinstance(rule, dict) else None
-        if isinstance(name, str) and first.setdefault(name, i) != i:
-            detail = f"Rule {first[name]} has this name; decisions are told by it."
-            yield Flaw(pointer=f"/rules/{i}/name", code="repeated", detail=detail)
 
 
 def _rules_never_reached(rules: Mapping[int, Rule]) -> Iterator[Flaw]:
@@ -252,7 +95,7 @@ def _costs_never_reached(costs: Mapping[int, Cost]) -> Iterator[Flaw]:
     before: list[tuple[int, Cost]] = []
     for i, cost in costs.items():
         for j, other in before:
-            if _holds_all_of(other.from_, cost.from_) and _covers(other.countries, cost.countries):
+            if _holds_all_of(other.from_, cost.from_) and covers(other.countries, cost.countries):
                 detail = f"Row {j} fits wherever it does, and the first that fits counts."
                 yield Flaw(pointer=f"/costs/{i}", code="never_reached", detail=detail)
                 break
@@ -289,18 +132,14 @@ def _takes(earlier: Rule, later: Rule) -> bool:
     """Whether all that the later rule is about is taken by the earlier one."""
     a, b = earlier.when, later.when
     return (
-        all(_covers(getattr(a, n), getattr(b, n)) for n in ("channels", "methods", "segments"))
-        and _covers(a.countries, b.countries)
+        all(covers(getattr(a, n), getattr(b, n)) for n in ("channels", "methods", "segments"))
+        and covers(a.countries, b.countries)
         and _leaves_in(a.except_countries, b)
         and _spans(a.value_minor, b.value_minor)
-        and _covers(earlier.lines.skus, later.lines.skus)
-        and _covers(earlier.lines.tags, later.lines.tags)
+        and covers(earlier.lines.skus, later.lines.skus)
+        and covers(earlier.lines.tags, later.lines.tags)
         and set(earlier.lines.without_tags or ()) <= set(later.lines.without_tags or ())
     )
-
-
-def _covers(wide: _Values, narrow: _Values) -> bool:
-    return wide is None or (narrow is not None and set(narrow) <= set(wide))
 
 
 def _leaves_in(shut_out: _Values, when: When) -> bool:
@@ -333,7 +172,7 @@ def _holds_all_of(wide: From, narrow: From) -> bool:
     """Whether every place that the narrow filter allows is allowed by the wide one."""
     return (
         all(
-            _covers(getattr(wide, name), getattr(narrow, name))
+            covers(getattr(wide, name), getattr(narrow, name))
             for name in ("kinds", "groups", "locations", "countries", "carriers")
         )
         and wide.same_country in (None, narrow.same_country)

@@ -10,8 +10,8 @@ from sqlalchemy import Row, RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.master import Changed, Put
+from oms.document_checks import Reference
 from oms.fields import Flaw
-from oms.rule_checks import Reference
 from oms.rules import RuleSet
 
 _COLUMNS = "id, version, document, active, created_at"

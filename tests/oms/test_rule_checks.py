@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oms.rule_checks import Reference, read_rule_set, references
+from oms.document_checks import Reference
+from oms.rule_checks import read_rule_set, references
 from oms.rules import DEFAULT, From, Rule, RuleSet
 
 PLAIN: dict[str, Any] = {"name": "Plain", "currency": "EUR", "rules": [{"name": "all"}]}
