@@ -123,7 +123,7 @@ class Shop:
             lambda unit, each, _: nodes.pack(unit, each, [Parcel(weight_g=500, lines=lines)]),
         )
         for fact in facts:
-            told = await self.book.node_fact(id, self.now, fact, actor="node:x")  # type: ignore[arg-type]
+            told = await self.book.node_fact(id, self.now, fact, actor="node:x")
             assert not isinstance(told, Refusal)
         for shipment in (await self.read(number)).shipments_of(id):
             label = LabelBought(carrier="simulator", tracking_number=f"SIM-{shipment.id}")
@@ -161,12 +161,13 @@ class Shop:
         **more: Any,
     ) -> str:
         """A return of (line, quantity), agreed by the usual terms unless said otherwise."""
+        more = {"parcels": 1, "days": (14, 28), **more}
         new = NewReturn(
             lines=tuple(Announced(line, units, "too_small") for line, units in lines),
             terms=terms or Terms(),
             refund_minor=0,
             location=location,
-            **{"parcels": 1, "days": (14, 28)} | more,
+            **more,
         )
         return await self.book.change(
             number, self.now, lambda unit: returns.request_return(unit, new)
