@@ -55,6 +55,8 @@ TITLES: dict[str, tuple[int, str]] = {
     "tenders_do_not_match_total": (422, "The tenders do not add up to the total"),
     "insufficient_stock": (422, "Not enough stock"),
     "payment_declined": (422, "The payment was declined"),
+    "not_returnable": (422, "This cannot be returned"),
+    "resolution_unsupported": (422, "This resolution is not offered"),
     "import_refused": (422, "The import has errors"),
     "stock_negative": (422, "Stock cannot fall below zero"),
     "line_unknown": (422, "There is no such line"),

@@ -68,12 +68,13 @@ def explain(
 
 def _on_people(order: Order) -> Iterator[Wait]:
     for step in order.parked:
-        yield _parked(order, step)
+        yield parked_wait(order, step)
     for hold in order.open_holds:
         yield _held(order, hold)
 
 
-def _parked(order: Order, step: ParkedStep) -> Wait:
+def parked_wait(order: Order, step: ParkedStep) -> Wait:
+    """What a parked step waits for, and how it is settled."""
     heals = "it tries again by itself" if step.heals_at else "nothing, until a person decides"
     return Wait(
         waiting_for=f"a person to settle {step.step}",

@@ -64,8 +64,8 @@ class Proof(Wire):
 class ReturnRequest(Wire):
     """The body of ``POST /v1/returns``. `location`: where it is brought, or is to be sent.
 
-    `tenders`: for an exchange that costs more, as an order's. `customer`: a channel passes on what
-    a guest or a customer who is logged in says of themselves; a stranger's request is refused.
+    `tenders`: for an exchange that costs more, as an order's. `customer`: a channel passes
+    on what a guest or a customer who is logged in says of themselves; a stranger's is refused.
     """
 
     order: Id

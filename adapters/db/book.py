@@ -256,7 +256,7 @@ class SqlBook(OrderBook):
         expected_version: int | None = None,
     ) -> CommandAnswer:
         async def apply(unit: OrderUnit) -> CommandAnswer:
-            if known := await _known_answer(unit, id):
+            if known := await known_answer(unit, id):
                 return known
             if expected_version is not None and expected_version != unit.order.version:
                 return CommandAnswer(
@@ -266,7 +266,7 @@ class SqlBook(OrderBook):
                     )
                 )
             answer = await self._carry_out(unit, command)
-            _store_answer(unit, id, answer)
+            store_answer(unit, id, answer)
             return answer
 
         try:
@@ -562,14 +562,16 @@ def _order_of_key(key: str) -> str:
     return key.split(":", 1)[0]
 
 
-async def _known_answer(unit: OrderUnit, id: str) -> CommandAnswer | None:
+async def known_answer(unit: OrderUnit, id: str) -> CommandAnswer | None:
+    """The answer of a command that was decided before; None for a new one."""
     found = await unit.ask(
         "SELECT result FROM commands WHERE order_number = :n AND id = :id", n=unit.number, id=id
     )
     return CommandAnswer.model_validate(found[0].result) if found else None
 
 
-def _store_answer(unit: OrderUnit, id: str, answer: CommandAnswer) -> None:
+def store_answer(unit: OrderUnit, id: str, answer: CommandAnswer) -> None:
+    """Keep a command's answer with its effect."""
     unit.run(
         "INSERT INTO commands (order_number, id, result, at)"
         " VALUES (:n, :id, CAST(:result AS jsonb), :at)",

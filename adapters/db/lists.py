@@ -74,7 +74,7 @@ async def order_numbers(
         conditions.append("o.channel = ANY(CAST(:reach AS text[]))")
         values["reach"] = list(wanted.reach)
     key = ("o.placed_at", "o.number")
-    return await _places(tx, "orders", key, conditions, values, after=after, limit=limit)
+    return await find_places(tx, "orders", key, conditions, values, after=after, limit=limit)
 
 
 async def fulfillment_order_ids(
@@ -94,12 +94,12 @@ async def fulfillment_order_ids(
         conditions.append("o.location = ANY(CAST(:reach AS text[]))")
         values["reach"] = list(reach)
     key = ("o.created_at", "o.id")
-    return await _places(
+    return await find_places(
         tx, "fulfillment_orders", key, conditions, values, after=after, limit=limit
     )
 
 
-async def _places(
+async def find_places(
     tx: AsyncConnection,
     table: str,
     key: tuple[str, str],

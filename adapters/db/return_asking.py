@@ -1,0 +1,107 @@
+"""A return is asked for: what the policy says of it, decided on the order's lock and written."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from adapters.db.return_policies import current_policy
+from adapters.db.returns import Announced, NewReturn, bring_back, request_return
+from adapters.db.unit import OrderUnit
+from oms.cancelling import Refusal
+from oms.fields import Flaw
+from oms.orders import Order
+from oms.return_policy import ReturnPolicy
+from oms.return_requests import Agreed, Buyer, ReturnRequest, agree
+
+
+class NotReturnable(NamedTuple):
+    """Why nothing may come back, by line. Nothing was written."""
+
+    flaws: tuple[Flaw, ...]
+
+
+async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturnable | Refusal:
+    """Write the return that a customer asks for, on the terms of today's policy. Gives its id.
+
+    At a till it is received at once, as new.
+    """
+    policy = await current_policy(unit.tx)
+    agreed = agree(
+        unit.order,
+        request,
+        policy,
+        tags=await tags_of(unit),
+        now=unit.at,
+        buyer=await buyer_of(unit),
+    )
+    if isinstance(agreed, tuple):
+        return NotReturnable(agreed)
+    location = request.location or _destination(unit.order, policy.policy, agreed)
+    if not await _takes_returns(unit, location):
+        detail = f"There is no open location {location} to bring it to."
+        return Refusal(code="location_unknown", detail=detail, pointer="/location")
+    at_till = request.via == "store"
+    times = policy.policy.times
+    id = await request_return(
+        unit,
+        NewReturn(
+            lines=tuple(
+                Announced(each.line, each.quantity, each.reason, each.photos)
+                for each in agreed.lines
+            ),
+            terms=agreed.terms,
+            refund_minor=agreed.refund_minor,
+            via=request.via,
+            location=location,
+            parcels=0 if at_till else request.parcels,
+            policy_version=policy.version,
+            needs_approval=agreed.needs_approval,
+            days=None if at_till else (times.remind_days, times.expire_days),
+        ),
+    )
+    if at_till and agreed.needs_approval is None:
+        await bring_back(unit, id)
+    return id
+
+
+def _destination(order: Order, policy: ReturnPolicy, agreed: Agreed) -> str | None:
+    """Where parcels go: the policy's place, else where the goods came from."""
+    if policy.return_to is not None:
+        return policy.return_to
+    lines = {each.line for each in agreed.lines}
+    sent = (
+        each.location
+        for each in reversed(order.fulfillment_orders)
+        if each.handed_over_at is not None and lines & {line.line for line in each.lines}
+    )
+    return next(sent, None)
+
+
+async def _takes_returns(unit: OrderUnit, location: str | None) -> bool:
+    found = await unit.ask("SELECT 1 FROM locations WHERE id = :id AND active", id=location or "")
+    return bool(found)
+
+
+async def tags_of(unit: OrderUnit) -> Mapping[str, tuple[str, ...]]:
+    """The tags of an order's articles."""
+    rows = await unit.ask(
+        "SELECT sku, tags FROM products WHERE sku = ANY(CAST(:skus AS text[]))",
+        skus=sorted({line.sku for line in unit.order.lines}),
+    )
+    return {row.sku: tuple(row.tags) for row in rows}
+
+
+async def buyer_of(unit: OrderUnit) -> Buyer:
+    """Who bought, to compare with who asks. Personal data."""
+    row = (
+        await unit.tx.execute(
+            text(
+                "SELECT document->'customer'->>'email' AS email,"
+                " document->'delivery'->'address'->>'postal_code' AS postal_code"
+                " FROM orders WHERE number = :n"
+            ),
+            {"n": unit.number},
+        )
+    ).one()
+    return Buyer(id=unit.order.customer_id, email=row.email, postal_code=row.postal_code)

@@ -1,0 +1,100 @@
+"""What a return waits for: since when, until when, what happens then, what can be done now."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from oms.explain import Action, Wait, parked_wait
+from oms.numbers import return_workflow_id
+from oms.orders import Order
+from oms.return_agenda import awaits_goods, is_unsent, refunds_of, return_waiting
+from oms.returns import Return
+
+
+def explain_return(order: Order, back: Return) -> tuple[Wait, ...]:
+    """Tell everything a return waits for; nothing once it is closed."""
+    if back.closed_at is not None:
+        return ()
+    waits = (*_on_people(order, back), *_on_goods(back), *_on_money(order, back))
+    return waits or (_on_the_end(back),)
+
+
+def _on_people(order: Order, back: Return) -> Iterator[Wait]:
+    for step in order.parked:
+        if step.workflow_id == return_workflow_id(back.id):
+            yield parked_wait(order, step)
+    if back.approved_at is None and not back.fell_away:
+        yield Wait(
+            waiting_for="a person to approve or decline it",
+            since=back.requested_at,
+            then="nothing, until somebody decides",
+            actions=(_action(back, "approve"), _action(back, "decline")),
+        )
+
+
+def _on_goods(back: Return) -> Iterator[Wait]:
+    if back.approved_at is None or back.fell_away:
+        return
+    if is_unsent(back):
+        yield Wait(
+            waiting_for=return_waiting(back),
+            since=back.approved_at,
+            until=_next_of(None if back.reminded_at else back.remind_at, back.expire_at),
+            then="the customer is reminded, and then it expires",
+            actions=(_action(back, "cancel"), _action(back, "receive")),
+        )
+    elif awaits_goods(back):
+        yield Wait(
+            waiting_for=return_waiting(back),
+            since=back.received_at or back.scanned_at or back.approved_at,
+            until=back.receive_by,
+            then="a person is called",
+            actions=(_action(back, "receive"),),
+        )
+    yield from _on_inspection(back)
+
+
+def _on_inspection(back: Return) -> Iterator[Wait]:
+    waiting = [lot for lot in back.lots if lot.state == "received"]
+    if waiting:
+        yield Wait(
+            waiting_for=f"{waiting[0].location} to inspect what came back",
+            since=waiting[0].at,
+            until=back.inspect_by,
+            then="a person is called",
+            actions=(_action(back, "inspect"),),
+        )
+    refused = [lot for lot in back.lots if lot.state == "rejected"]
+    if refused:
+        yield Wait(
+            waiting_for="what was refused to leave for the customer",
+            since=refused[0].at,
+            then="the return is closed",
+            actions=(_action(back, "hand-back"),),
+        )
+
+
+def _next_of(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _on_money(order: Order, back: Return) -> Iterator[Wait]:
+    for entry in refunds_of(order, back):
+        if entry.is_open and not any(step.step == entry.step for step in order.parked):
+            yield Wait(
+                waiting_for=f"the provider to settle {entry.step}",
+                since=entry.at,
+                then="it is looked up until its outcome is known",
+                last_error=entry.reason,
+            )
+
+
+def _on_the_end(back: Return) -> Wait:
+    return Wait(
+        waiting_for="its process to do what is due",
+        since=back.received_at or back.requested_at,
+        then="the return is closed",
+    )
+
+
+def _action(back: Return, verb: str) -> Action:
+    return Action(action=verb, method="POST", path=f"/v1/returns/{back.id}/{verb}", body={})
