@@ -65,8 +65,8 @@ class ReturnView(Wire):
     """A return, a claim, or a parcel that turned round.
 
     `label_url` and `qr_url` are null where nothing is sent; they answer once the carrier has taken
-    the parcel on. `refund_minor`: what the customer was told. `approval`: why a person must look
-    at it, or null.
+    the parcel on. `refund_minor`: what the customer was told. `travels_with`: the return in whose
+    parcels these goods travel.
     """
 
     id: str
@@ -85,6 +85,7 @@ class ReturnView(Wire):
     lots: list[LotView]
     parcels: list[ReturnParcelView]
     exchange_order: str | None
+    travels_with: str | None
     requested_at: Moment
     expires_at: Moment | None
     closed_at: Moment | None
@@ -93,8 +94,8 @@ class ReturnView(Wire):
 
 def return_view(order: Order, back: Return) -> ReturnView:
     """A return as it is now."""
-    sent = any(parcel.direction == "in" for parcel in back.parcels)
-    path = f"/v1/returns/{back.id}"
+    sent = back.leader is not None or any(parcel.direction == "in" for parcel in back.parcels)
+    path = f"/v1/returns/{back.leader or back.id}"
     return ReturnView(
         id=back.id,
         order=order.number,
@@ -120,6 +121,7 @@ def return_view(order: Order, back: Return) -> ReturnView:
         lots=[_lot(lot) for lot in back.lots],
         parcels=[_parcel(parcel) for parcel in back.parcels],
         exchange_order=back.exchange_order,
+        travels_with=back.leader,
         requested_at=back.requested_at,
         expires_at=back.expire_at,
         closed_at=back.closed_at,

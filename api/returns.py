@@ -138,6 +138,8 @@ async def request_return(
     """
     if wrong := check_request(body):
         raise Problem(wrong.code, wrong.detail, errors=wrong.errors)
+    if body.resolution == "exchange":
+        raise Problem("resolution_unsupported", "Exchanges are not offered yet.")
 
     async def work(_: Claim) -> Answer:
         order = await visible_order(db, body.order, who)

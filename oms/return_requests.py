@@ -64,7 +64,8 @@ class Proof(Wire):
 class ReturnRequest(Wire):
     """The body of ``POST /v1/returns``. `location`: where it is brought, or is to be sent.
 
-    `tenders`: for an exchange that costs more, as an order's. `customer`: a channel passes
+    `travels_with`: a return of another order of the same customer, in whose parcels these goods
+    travel. `tenders`: for an exchange that costs more, as an order's. `customer`: a channel passes
     on what a guest or a customer who is logged in says of themselves; a stranger's is refused.
     """
 
@@ -74,6 +75,7 @@ class ReturnRequest(Wire):
     resolution: Literal["refund", "exchange", "store_credit"] = "refund"
     location: Id | None = None
     parcels: Annotated[int, Field(ge=1, le=MOST_PARCELS)] = 1
+    travels_with: Id | None = None
     customer: Proof | None = None
     tenders: Annotated[list[OrderTender], Field(max_length=20, default_factory=list)]
 
@@ -184,6 +186,9 @@ def _misplaced(request: ReturnRequest) -> list[Flaw]:
     if request.via == "store" and request.location is None:
         detail = "Which store it is brought to."
         flaws.append(Flaw(pointer="/location", code="required", detail=detail))
+    if request.via == "store" and request.travels_with is not None:
+        detail = "What is brought to a store travels in no parcels."
+        flaws.append(Flaw(pointer="/travels_with", code="not_allowed", detail=detail))
     if request.via == "store" and request.parcels > 1:
         detail = "What is brought to a store travels in no parcels."
         flaws.append(Flaw(pointer="/parcels", code="not_allowed", detail=detail))

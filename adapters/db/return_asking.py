@@ -38,10 +38,16 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
     if isinstance(agreed, tuple):
         return NotReturnable(agreed)
     location = request.location or _destination(unit.order, policy.policy, agreed)
+    if request.travels_with is not None:
+        leads = await _goes_there(unit, request.travels_with)
+        if leads is None:
+            return _CANNOT_TRAVEL
+        location = leads
     if not await _takes_returns(unit, location):
         detail = f"There is no open location {location} to bring it to."
         return Refusal(code="location_unknown", detail=detail, pointer="/location")
     at_till = request.via == "store"
+    packs_itself = not at_till and request.travels_with is None
     times = policy.policy.times
     id = await request_return(
         unit,
@@ -54,7 +60,8 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
             refund_minor=agreed.refund_minor,
             via=request.via,
             location=location,
-            parcels=0 if at_till else request.parcels,
+            parcels=request.parcels if packs_itself else 0,
+            leader=request.travels_with,
             policy_version=policy.version,
             needs_approval=agreed.needs_approval,
             days=None if at_till else (times.remind_days, times.expire_days),
@@ -63,6 +70,31 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
     if at_till and agreed.needs_approval is None:
         await bring_back(unit, id)
     return id
+
+
+_CANNOT_TRAVEL = Refusal(
+    code="not_returnable",
+    detail="No return of this customer that has parcels and was not sent yet has this id.",
+    pointer="/travels_with",
+)
+
+
+async def _goes_there(unit: OrderUnit, leader: str) -> str | None:
+    """Where the parcels of another return go, if goods of this order may be put into them."""
+    found = await unit.ask(
+        """
+        SELECT r.location FROM returns r JOIN orders o ON o.number = r.order_number
+        WHERE r.id = :id AND o.channel = :channel AND o.customer_id = :customer
+            AND r.leader IS NULL AND r.kind = 'return' AND r.scanned_at IS NULL
+            AND r.received_at IS NULL AND EXISTS (SELECT FROM return_parcels p
+                WHERE p.return_id = r.id)
+            AND coalesce(r.closed_at, r.declined_at, r.cancelled_at, r.expired_at) IS NULL
+        """,
+        id=leader,
+        channel=unit.order.channel,
+        customer=unit.order.customer_id,
+    )
+    return found[0].location if found else None
 
 
 def _destination(order: Order, policy: ReturnPolicy, agreed: Agreed) -> str | None:

@@ -578,19 +578,24 @@ def _decide_lot(unit: OrderUnit, lot: Lot, units: int, each: Inspected) -> None:
         "disposition": each.disposition,
         "at": unit.at,
     }
+    here = "id = :lot AND state = 'received'"
     unit.run(
-        """
+        "UPDATE return_lots SET state = :state, disposition = :disposition, decided_at = :at"
+        f" WHERE {here} AND quantity = :units",
+        **values,
+    )
+    unit.run(
+        f"""
         INSERT INTO return_lots (return_id, receipt, line, sku, condition, location, quantity,
             state, disposition, at, decided_at)
         SELECT return_id, receipt, line, sku, condition, location, CAST(:units AS int), :state,
             CAST(:disposition AS text), at, CAST(:at AS timestamptz)
-        FROM return_lots WHERE id = :lot
+        FROM return_lots WHERE {here} AND quantity > :units
         """,
         **values,
     )
-    unit.run("DELETE FROM return_lots WHERE id = :lot AND quantity = :units", **values)
     unit.run(
-        "UPDATE return_lots SET quantity = quantity - :units WHERE id = :lot AND quantity > :units",
+        f"UPDATE return_lots SET quantity = quantity - :units WHERE {here} AND quantity > :units",
         **values,
     )
 

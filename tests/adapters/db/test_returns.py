@@ -141,3 +141,17 @@ async def test_the_books_agree_with_themselves(shop: Shop) -> None:
     async with shop.stockroom.db.connect() as tx:
         found = (await read_snapshot(tx, shop.now)).findings
     assert [each for each in found if not each.pending] == []
+
+
+async def test_a_lot_that_is_decided_whole_stays_the_same_lot(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 3))
+    id = await shop.asks(number, (1, 3))
+    await shop.receives(id, (1, 3, "opened"))
+    (lot,) = (await shop.back(id)).lots
+
+    await shop.inspects(id, (1, 1, True), (1, 1, False))
+    await shop.inspects(id, (1, 1, True))
+
+    lots = {each.id: (each.quantity, each.state) for each in (await shop.back(id)).lots}
+    assert sorted(lots.values()) == [(1, "accepted"), (1, "accepted"), (1, "rejected")]
+    assert lots[lot.id] == (1, "accepted")
