@@ -59,7 +59,7 @@ class Shop:
         number = await self.places(*lines, **more)
         await self.runs(number)
         for each in (await self.read(number)).fulfillment_orders:
-            await self._serves(number, each.id)
+            await self.serves(number, each.id)
         await self.runs(number)
         return number
 
@@ -113,7 +113,8 @@ class Shop:
         await self.book.begin_payment(key, self.now)
         await self.book.settle_payment(key, answer, self.now, settled_by="provider")
 
-    async def _serves(self, number: str, id: str) -> None:
+    async def serves(self, number: str, id: str) -> None:
+        """A location sends all of a fulfillment order."""
         each = (await self.read(number)).fulfillment_order(id)
         await self.book.offered(id, self.now)
         lines = {line.line: line.quantity for line in each.lines}
@@ -210,10 +211,11 @@ class Shop:
             ]
             if not due:
                 return
-            await self._do_back(id, due[0], next(told, YES) if due[0].do == "settle" else YES)
+            await self.does(id, due[0], next(told, YES) if due[0].do == "settle" else YES)
         raise AssertionError("it never comes to rest")
 
-    async def _do_back(self, id: str, due: Due, answer: Approved | Declined) -> None:
+    async def does(self, id: str, due: Due, answer: Approved | Declined = YES) -> None:
+        """The return's process does one thing."""
         steps = {
             due_back.REMIND: self.returns.remind,
             due_for.EXPIRE: self.returns.expire,
