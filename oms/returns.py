@@ -90,8 +90,8 @@ class Lot(Stored):
     """Units that arrived together, of one line and in one condition, at one location.
 
     `received` → `accepted` → `placed` (put where its `disposition` says, once), or `rejected` →
-    `left` (sent back to the customer, or disposed of). `sku`: what really lies there. A part that
-    goes another way is split off first.
+    `left` (sent back to the customer, or disposed of). `sku`: what really lies there. `why`: what
+    decided its disposition. A part that goes another way is split off first.
     """
 
     id: int
@@ -105,6 +105,7 @@ class Lot(Stored):
     at: datetime
     placed_at: datetime | None = None
     transfer: str | None = None
+    why: str | None = None
 
     @property
     def is_sold_article(self) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.releases import OF_A_RELEASE, OF_A_REROUTE
 from adapters.db.reroutes import OFFERED_BY_CLEARED_PLACES
+from adapters.db.return_audit import CHECKS_OF_RETURNS
 from adapters.db.stock import BUCKETS
 from adapters.db.unit import load_orders
 from oms.audit import Finding, OurEntry, OurOffer, OurParcel
@@ -385,6 +386,7 @@ CHECKS = (
     (3, _PARTS_ADD_UP),
     (3, _CHARGED_WHAT_LEFT),
     (3, _PROMISES_ARE_AS_TOLD),
+    *CHECKS_OF_RETURNS,
     (5, _ACKNOWLEDGED_ORDERS_EXIST),
     (5, OFFERED_BY_CLEARED_PLACES),
     (6, _CLOSED_ORDERS_HOLD_NOTHING),
@@ -433,6 +435,8 @@ _COUNTED = (
     "shipments",
     "return_parcels",
     "payment_entries",
+    "returns",
+    "return_lots",
     "events",
     "idempotency_keys",
 )

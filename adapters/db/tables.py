@@ -1328,7 +1328,8 @@ class ReturnLotRow(SQLModel, table=True):
     """Units that arrived together: one line, one condition, one location, one way to go.
 
     See `oms.returns.Lot`. `receipt` is the scan that brought them. `placed_at`: put where the
-    `disposition` says, under the movements' key `{return}:put_away:{id}`, once.
+    `disposition` says, under the movements' key `{return}:put_away:{id}`, once. `why`: what decided
+    that, in words.
     """
 
     __tablename__ = "return_lots"
@@ -1356,6 +1357,7 @@ class ReturnLotRow(SQLModel, table=True):
     decided_at: datetime | None = Field(default=None, sa_column=_when())
     placed_at: datetime | None = Field(default=None, sa_column=_when())
     transfer: str | None = Field(default=None, sa_column=Column(TEXT))
+    why: str | None = Field(default=None, sa_column=Column(TEXT))
 
 
 class ReturnReceiptRow(SQLModel, table=True):
