@@ -1,5 +1,6 @@
 """What a return's process does next, worked out from the books alone; see `oms.agenda`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -7,16 +8,13 @@ from oms.agenda import ATTEND, BUY_LABEL, CLOSE, EXPIRE, POLL, Agenda, Due, entr
 from oms.numbers import return_workflow_id
 from oms.orders import Order, PaymentEntry
 from oms.return_money import owed
-from oms.returns import Return, ReturnParcel, ReturnStatus
+from oms.returns import CALLED_OFF, HELD, LEAVES, Return, ReturnLine, ReturnParcel, ReturnStatus
 
 REMIND = "remind"
 GIVE_BACK = "give_back"
 PUT_AWAY = "put_away"
 LET_EXCHANGE_GO = "let_exchange_go"
 CANCEL_EXCHANGE = "cancel_exchange"
-
-HELD, LEAVES, CALLED_OFF = "held", "leaves", "called_off"
-"""What was told to the exchange order's process last; None while it does not exist."""
 
 
 def return_agenda(order: Order, id: str, now: datetime, *, silent: timedelta) -> Agenda:
@@ -98,8 +96,7 @@ def _due(order: Order, back: Return, now: datetime, silent: timedelta) -> Iterat
     if back.approved_at is None:
         yield _attention(back, "approve", "somebody must approve it or decline it", _YES_OR_NO)
         return
-    if back.exchange_order is not None and back.exchange_told == HELD and may_leave(back):
-        yield Due(do=LET_EXCHANGE_GO, about=back.exchange_order)
+    yield from _exchange_due(back)
     yield from _goods_due(back, now, silent)
     if not owed(order, back) and _is_settled(order, back) and _is_done(back):
         yield Due(do=CLOSE, about=back.id)
@@ -125,16 +122,41 @@ def _is_settled(order: Order, back: Return) -> bool:
     )
 
 
-def may_leave(back: Return) -> bool:
-    """Whether the goods in exchange may leave, by the agreed terms."""
+def units_to_leave(back: Return) -> dict[int, int] | None:
+    """Units in exchange that may leave now, by line of the return; the others never will.
+
+    None: not decided yet. By the agreed terms it is decided at once, at the first scan, or when all
+    that will come is there or inspected: then only as many leave as came back and were accepted.
+    """
     moment = back.terms.exchange_ships
-    if moment == "at_once" or back.kind == "claim":
-        return True
-    if moment == "scan" and back.scanned_at is not None:
-        return True
-    if moment == "receipt":
-        return back.all_arrived
-    return back.all_arrived and any(lot.may_be_refunded for lot in back.lots)
+    seen = back.scanned_at is not None or back.has_arrived
+    if back.kind == "claim" or moment == "at_once" or (moment == "scan" and seen):
+        return {line.line: line.exchanged for line in back.lines}
+    unseen = back.terms.refund_unseen if moment == "receipt" else ()
+    counted = [lot for lot in back.lots if lot.may_be_refunded or lot.condition in unseen]
+    open_lots = [lot for lot in back.lots if lot.state == "received" and lot not in counted]
+    if awaits_goods(back) or open_lots:
+        return None
+    came = Counter[int]()
+    for lot in counted:
+        if lot.state not in ("rejected", "left"):
+            came[lot.line] += lot.quantity
+    return {line.line: min(line.exchanged, came[line.line]) for line in back.lines}
+
+
+def has_left(back: Return) -> bool:
+    """Whether goods in exchange were let go: then the return cannot be called off any more."""
+    return back.exchange_order is not None and back.exchange_told == LEAVES
+
+
+def _exchange_due(back: Return) -> Iterator[Due]:
+    """Let go, or call off, the goods in exchange once it is decided."""
+    if back.exchange_order is None or back.exchange_told != HELD:
+        return
+    units = units_to_leave(back)
+    if units is not None:
+        do = LET_EXCHANGE_GO if any(units.values()) else CANCEL_EXCHANGE
+        yield Due(do=do, about=back.exchange_order)
 
 
 def _goods_due(back: Return, now: datetime, silent: timedelta) -> Iterator[Due]:
@@ -145,7 +167,7 @@ def _goods_due(back: Return, now: datetime, silent: timedelta) -> Iterator[Due]:
         elif awaits_goods(back) and _passed(_ask_at(back, parcel, silent), now):
             yield Due(do=POLL, about=parcel.id, step=f"poll:{parcel.short_id}")
     if is_unsent(back) and back.brings_goods and not _is_asking(back, now, silent):
-        if _passed(back.expire_at, now):
+        if _passed(back.expire_at, now) and not has_left(back):
             yield Due(do=EXPIRE, about=back.id)
         elif back.reminded_at is None and _passed(back.remind_at, now):
             yield Due(do=REMIND, about=back.id)
@@ -169,10 +191,17 @@ def _goods_attention(back: Return, now: datetime) -> Iterator[Due]:
         yield _attention(
             back, "inspect", f"{lots[0].location} has not inspected it in time", _INSPECT_ACTIONS
         )
-    if awaits_goods(back) and not is_unsent(back) and _passed(back.receive_by, now):
+    if _is_overdue(back, now):
         yield _attention(back, "overdue", "it has not arrived in time", _OVERDUE_ACTIONS)
     if back.all_arrived and back.loss_at is None and paid_beyond(back):
         yield _attention(back, "overdue", "more was paid back than came back", ("done_manually",))
+
+
+def _is_overdue(back: Return, now: datetime) -> bool:
+    """Goods that are under way for too long; or never sent, while those in exchange have left."""
+    if is_unsent(back):
+        return has_left(back) and _passed(back.expire_at, now)
+    return awaits_goods(back) and _passed(back.receive_by, now)
 
 
 _INSPECT_ACTIONS = ("retry", "done_manually", "fail")
@@ -180,26 +209,26 @@ _OVERDUE_ACTIONS = ("retry", "done_manually")
 
 
 def paid_beyond(back: Return) -> int:
-    """Units that were settled on trust, and did not come back or were not accepted."""
+    """Units that were paid or replaced on trust, and did not come back or were not accepted."""
     if back.kind != "return":
         return 0
-    return sum(
-        max(
-            0,
-            line.settled
-            - sum(
-                lot.quantity
-                for lot in back.lots_of(line.line)
-                if lot.state in ("received", "accepted", "placed")
-            ),
-        )
-        for line in back.lines
-    )
+    return sum(max(0, _paid(back, line) - _came(back, line.line)) for line in back.lines)
+
+
+def _paid(back: Return, line: ReturnLine) -> int:
+    if back.resolution == "refund":
+        return line.settled
+    return line.refunded + (line.exchanged if has_left(back) else 0)
+
+
+def _came(back: Return, line: int) -> int:
+    held = ("received", "accepted", "placed")
+    return sum(lot.quantity for lot in back.lots_of(line) if lot.state in held)
 
 
 def _is_done(back: Return) -> bool:
     """Whether nothing is waited for and nothing lies about."""
-    if back.exchange_order is not None and back.exchange_told == HELD and may_leave(back):
+    if back.exchange_order is not None and back.exchange_told == HELD:
         return False
     if back.kind == "claim":
         return True

@@ -1,14 +1,18 @@
 """What a return gives back, worked out from what arrived and from what was agreed.
 
 Each unit's value is what was paid for it, as allotted at placement, so that returns in any number
-of parts add up to the line. The outbound way and the fee are those of the agreed terms.
+of parts add up to the line. The outbound way and the fee are those of the agreed terms. Of an
+exchange only what its order does not take over is given back (`oms.exchanges`), and in the end
+what that order could not deliver.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from oms.money import share
+from oms.exchanges import taken_over, worth_of
 from oms.orders import Line, Order
-from oms.returns import Return, ReturnLine
+from oms.returns import LEAVES, Return, ReturnLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +20,7 @@ class Owed:
     """What is due now. `settle`, `refund`: units by line; the amounts in minor units.
 
     `amount_minor` of the order's own money; `carried_minor` by the order that holds money which an
-    earlier exchange brought along. `fee_minor` and `shipping_minor` are in `amount_minor` already.
+    earlier exchange brought along. `fee_minor` and `shipping_minor` are in them already.
     """
 
     settle: dict[int, int] = field(default_factory=dict)
@@ -33,12 +37,28 @@ class Owed:
 
 def given_back(order: Order, line: Line) -> int:
     """Units of a line whose value left it: refunded, or carried over to exchanges."""
-    carried = (each.line(line.line) for each in order.returns)
-    return line.refunded + sum(each.settled - each.refunded for each in carried if each)
+    return line.refunded + carried_over(order, line.line)
+
+
+def carried_over(order: Order, line: int) -> int:
+    """Units of a line whose value exchange orders have."""
+    exchanges = (each for each in order.returns if each.resolution == "exchange")
+    found = (each.line(line) for each in exchanges)
+    return sum(each.settled - each.refunded for each in found if each)
 
 
 def due_units(back: Return, line: ReturnLine) -> int:
-    """Units of a line whose moment has come, those settled before included."""
+    """Units of a line whose moment has come, those settled before included.
+
+    What left in exchange took the value along, whether or not the goods came back; else nothing of
+    an exchange is settled before the goods are there.
+    """
+    came = _due_by_arrival(back, line)
+    gone = back.resolution == "exchange" and back.exchange_told == LEAVES
+    return max(came, line.exchanged) if gone else came
+
+
+def _due_by_arrival(back: Return, line: ReturnLine) -> int:
     if back.kind == "undeliverable" or back.approved_at is None:
         return 0
     if back.kind == "claim":
@@ -52,60 +72,92 @@ def due_units(back: Return, line: ReturnLine) -> int:
         for lot in lots
         if lot.state == "received" and lot.condition in back.terms.refund_unseen
     )
-    if back.terms.refund_at == "receipt" or back.scanned_at is None:
+    on_trust = back.terms.refund_at == "scan" and back.resolution == "refund"
+    if not on_trust or back.scanned_at is None:
         return taken + unseen
     refused = sum(lot.quantity for lot in lots if lot.state in ("rejected", "left"))
     return max(taken, line.quantity - line.missing - refused)
 
 
+class _Part(NamedTuple):
+    """What is due for one line. `money`: by the order that holds it."""
+
+    settle: int
+    refund: int
+    money: Counter[str]
+
+
 def owed(order: Order, back: Return) -> Owed:
     """What is due for a return now. Nothing is taken back that was given already."""
-    settle, refund, carried = {}, {}, dict[str, int]()
-    amount = 0
+    settle, refund, money = {}, {}, Counter[str]()
     for each in back.lines:
         line = order.line(each.line)
         assert line is not None, "a return is of lines of its order"
-        count = max(0, due_units(back, each) - each.settled)
-        if count:
-            settle[each.line] = count
-        if back.resolution == "exchange":
-            amount += _difference(order, line, each, count)
-            count = max(0, min(each.settled + count, each.exchange_cancelled) - each.refunded)
-            if count:
-                refund[each.line] = count
-                amount += share(
-                    each.carried_minor, units=each.quantity, first=each.refunded, count=count
-                )
-            continue
-        count = min(count, line.charged - given_back(order, line))
-        if count > 0:
-            refund[each.line] = count
-            first = given_back(order, line)
-            amount += line.price_of(first=first, count=count)
-            for source, whole in line.carried.items():
-                part = share(whole, units=line.ordered, first=first, count=count)
-                carried[source] = carried.get(source, 0) + part
+        exchanged = back.resolution == "exchange"
+        part = (_exchanged if exchanged else _refunded)(order, back, line, each)
+        money += part.money
+        if part.settle:
+            settle[each.line] = part.settle
+        if part.refund:
+            refund[each.line] = part.refund
+    own = money.pop(order.number, 0)
     shipping = _shipping(order, back, settle)
-    fee = min(back.fee_left_minor, amount + shipping)
+    fee, (amount, *rest) = _less_fee(back.fee_left_minor, [own + shipping, *money.values()])
     return Owed(
         settle=settle,
         refund=refund,
-        amount_minor=amount + shipping - fee,
+        amount_minor=amount,
         fee_minor=fee,
         shipping_minor=shipping,
-        carried_minor=carried,
+        carried_minor={holder: minor for holder, minor in zip(money, rest, strict=True) if minor},
     )
 
 
-def _difference(order: Order, line: Line, each: ReturnLine, count: int) -> int:
-    """What units exchanged for cheaper ones were worth beyond those."""
-    if not count:
-        return 0
-    first = given_back(order, line)
-    worth = line.price_of(first=first, count=count)
-    return max(
-        0, worth - share(each.carried_minor, units=each.quantity, first=each.settled, count=count)
-    )
+def _less_fee(fee: int, amounts: list[int]) -> tuple[int, list[int]]:
+    """Deduct a fee from amounts, the first first; how much of it, and what is left of them."""
+    left = fee
+    rest = []
+    for amount in amounts:
+        off = min(left, amount)
+        left -= off
+        rest.append(amount - off)
+    return fee - left, rest
+
+
+def _worth(order: Order, line: Line, count: int) -> Counter[str]:
+    """What the next units of a line to leave it are worth, by the order that holds the money."""
+    worth = {holder: minor * count for holder, minor in worth_of(order.number, line).items()}
+    worth[order.number] = line.price_of(first=given_back(order, line), count=count)
+    return Counter(worth)
+
+
+def _refunded(order: Order, back: Return, line: Line, each: ReturnLine) -> _Part:
+    count = max(0, due_units(back, each) - each.settled)
+    paid = min(count, line.charged - given_back(order, line))
+    return _Part(count, paid, _worth(order, line, paid))
+
+
+def _exchanged(order: Order, back: Return, line: Line, each: ReturnLine) -> _Part:
+    """Units beyond those of the exchange order, and those it does not deliver, are paid."""
+    due = due_units(back, each)
+    count = min(max(0, due - each.settled), line.charged - given_back(order, line))
+    ordered = each.quantity - each.extra
+    over = max(0, each.settled + count - ordered) - max(0, each.settled - ordered)
+    taken = taken_over(order.number, line, each.carried_minor // ordered if ordered else 0)
+
+    money = _worth(order, line, count)
+    money.subtract({holder: minor * (count - over) for holder, minor in taken.items()})
+    undelivered = _undelivered(each, min(due, each.settled + count))
+    money.update({holder: minor * undelivered for holder, minor in taken.items()})
+    assert all(minor >= 0 for minor in money.values()), "an exchange takes over what there is"
+    return _Part(count, over + undelivered, +money)
+
+
+def _undelivered(each: ReturnLine, came: int) -> int:
+    """Units that came back while the exchange order does not deliver theirs, not paid before."""
+    ordered = each.quantity - each.extra
+    paid = each.refunded - max(0, each.settled - ordered)
+    return max(0, min(came, ordered) - each.exchanged - paid)
 
 
 def _shipping(order: Order, back: Return, settle: dict[int, int]) -> int:

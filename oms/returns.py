@@ -19,6 +19,10 @@ Resolution = Literal["refund", "exchange"]
 Refused = Literal["send_back", "dispose"]
 
 
+HELD, LEAVES, CALLED_OFF = "held", "leaves", "called_off"
+"""What was told to the exchange order's process last; None while it does not exist."""
+
+
 class ReturnStatus(StrEnum):
     """Where a return stands."""
 
@@ -60,7 +64,7 @@ class ReturnLine(Stored):
     parcel. `settled`: units whose value was given back, or carried over to an exchange;
     `refunded`: those of them that money was asked back for. Of an exchange: the article that is
     wanted instead, its line in the exchange order, what of the line's value that order takes over,
-    and units of it that were cancelled in the end, so that money is due for them after all.
+    and units of it that were cancelled, so that money is due for theirs if they came back.
     """
 
     line: int
@@ -76,6 +80,11 @@ class ReturnLine(Stored):
     exchange_line: int | None = None
     carried_minor: int = 0
     exchange_cancelled: int = 0
+
+    @property
+    def exchanged(self) -> int:
+        """Units that the exchange order replaces: those announced, less what it cancelled."""
+        return self.quantity - self.extra - self.exchange_cancelled
 
     @property
     def expected(self) -> int:
@@ -211,7 +220,7 @@ class Return(Stored):
         if self.kind == "claim":
             return 0 if self.fell_away else found.quantity
         if self.closed_at is not None or self.fell_away:
-            return found.received
+            return max(found.received, found.settled)
         return max(found.received, found.quantity - found.missing)
 
     def coming(self) -> Counter[tuple[str, str]]:

@@ -1,0 +1,126 @@
+"""Goods in exchange: what they cost, and what of it the goods sent back have paid already.
+
+Nothing is refunded for an exchange: the value of the units sent back is carried over to the order
+that replaces them, and the money stays in the order that it was paid for. So an order's line may
+have two kinds of value: what its own tender paid, and what earlier orders' tenders did.
+
+Value is carried in whole minor units per unit. So each unit of an exchange carries the same,
+whichever of them is sent back, lost or cancelled; what a division leaves over, less than one minor
+unit for each unit, is given back when the units are settled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from oms.money import format_money
+from oms.orders import Line, Order
+from oms.placing import OrderedLine, OrderRequest
+
+
+def worth_of(number: str, line: Line) -> dict[str, int]:
+    """What one unit of a line is worth, in minor units by the order that holds the money.
+
+    At least this much: single units may have cost one minor unit more of the order's own money.
+    """
+    worth = {holder: whole // line.ordered for holder, whole in line.carried.items()}
+    return worth | {number: line.total_minor // line.ordered}
+
+
+def taken_over(number: str, line: Line, per_unit: int) -> dict[str, int]:
+    """Divide what an exchange takes over of one unit, by the order that holds the money.
+
+    Money that came along from earlier orders goes first, so that what is left, to be refunded, is
+    what was paid last. The order's own money comes after all others.
+    """
+    worth = worth_of(number, line)
+    taken = {}
+    for holder in (*sorted(line.carried), number):
+        taken[holder] = min(worth[holder], per_unit)
+        per_unit -= taken[holder]
+    assert per_unit == 0, "an exchange takes over no more than the goods were worth"
+    return {holder: minor for holder, minor in taken.items() if minor}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a customer wants instead of units of a line.
+
+    `sku` None: the same article. `unit_price_minor` None: whatever was paid for it, so that nobody
+    owes anything. `tax_minor`: of what is still to pay; None for the first line's rate.
+    """
+
+    line: int
+    quantity: int
+    sku: str | None = None
+    unit_price_minor: int | None = None
+    tax_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangedLine:
+    """A line of an exchange order. `carried`: of all its units, by the order that holds it."""
+
+    line: int
+    sku: str
+    quantity: int
+    unit_price_minor: int
+    discount_minor: int
+    tax_minor: int
+    carried: Mapping[str, int]
+
+    @property
+    def carried_minor(self) -> int:
+        """What the goods sent back pay of it."""
+        return sum(self.carried.values())
+
+    @property
+    def total_minor(self) -> int:
+        """What is still to pay."""
+        return self.unit_price_minor * self.quantity - self.discount_minor
+
+    def as_ordered(self) -> OrderedLine:
+        """The line as a channel would order it."""
+        return OrderedLine(
+            sku=self.sku,
+            quantity=self.quantity,
+            unit_price_minor=self.unit_price_minor,
+            discount_minor=self.discount_minor,
+            tax_minor=self.tax_minor,
+        )
+
+
+def exchanged_line(number: str, line: Line, wanted: Wanted) -> ExchangedLine:
+    """Price a line of an exchange: what the goods sent back are worth is off its price."""
+    worth = sum(worth_of(number, line).values())
+    price = worth if wanted.unit_price_minor is None else wanted.unit_price_minor
+    per_unit = min(worth, price)
+    to_pay = (price - per_unit) * wanted.quantity
+    whole = line.tax_minor, line.total_minor
+    tax = to_pay * whole[0] // whole[1] if wanted.tax_minor is None and whole[1] else 0
+    return ExchangedLine(
+        line=line.line,
+        sku=wanted.sku or line.sku,
+        quantity=wanted.quantity,
+        unit_price_minor=price,
+        discount_minor=per_unit * wanted.quantity,
+        tax_minor=tax if wanted.tax_minor is None else wanted.tax_minor,
+        carried={
+            holder: minor * wanted.quantity
+            for holder, minor in taken_over(number, line, per_unit).items()
+        },
+    )
+
+
+def exchanged_lines(order: Order, wanted: list[Wanted]) -> tuple[ExchangedLine, ...]:
+    """Price the lines of an exchange, in the order asked for. The lines are the order's."""
+    lines = []
+    for each in wanted:
+        line = order.line(each.line)
+        assert line is not None, "an exchange is of lines of its order"
+        lines.append(exchanged_line(order.number, line, each))
+    return tuple(lines)
+
+
+def to_pay_words(request: OrderRequest) -> str:
+    """What an exchange costs beyond what was sent back."""
+    return f"The exchange costs {format_money(request.total_minor, request.currency)} more."
