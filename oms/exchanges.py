@@ -9,15 +9,14 @@ whichever of them is sent back, lost or cancelled; what a division leaves over, 
 unit for each unit, is given back when the units are settled.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oms.money import format_money
-from oms.orders import Line, Order
-from oms.placing import OrderedLine, OrderRequest
+from oms.orders import Line
+from oms.placing import OrderedLine
+from oms.ports import Message
 
 
-def worth_of(number: str, line: Line) -> dict[str, int]:
+def unit_worth(number: str, line: Line) -> dict[str, int]:
     """What one unit of a line is worth, in minor units by the order that holds the money.
 
     At least this much: single units may have cost one minor unit more of the order's own money.
@@ -32,7 +31,7 @@ def taken_over(number: str, line: Line, per_unit: int) -> dict[str, int]:
     Money that came along from earlier orders goes first, so that what is left, to be refunded, is
     what was paid last. The order's own money comes after all others.
     """
-    worth = worth_of(number, line)
+    worth = unit_worth(number, line)
     taken = {}
     for holder in (*sorted(line.carried), number):
         taken[holder] = min(worth[holder], per_unit)
@@ -46,18 +45,15 @@ class Wanted:
     """What a customer wants instead of units of a line.
 
     `sku` None: the same article. `unit_price_minor` None: whatever was paid for it, so that nobody
-    owes anything. `tax_minor`: of what is still to pay; None for the first line's rate.
+    owes anything.
     """
 
-    line: int
     quantity: int
     sku: str | None = None
     unit_price_minor: int | None = None
-    tax_minor: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangedLine:
+class ExchangedLine(Message):
     """A line of an exchange order. `carried`: of all its units, by the order that holds it."""
 
     line: int
@@ -66,7 +62,7 @@ class ExchangedLine:
     unit_price_minor: int
     discount_minor: int
     tax_minor: int
-    carried: Mapping[str, int]
+    carried: dict[str, int]
 
     @property
     def carried_minor(self) -> int:
@@ -90,37 +86,23 @@ class ExchangedLine:
 
 
 def exchanged_line(number: str, line: Line, wanted: Wanted) -> ExchangedLine:
-    """Price a line of an exchange: what the goods sent back are worth is off its price."""
-    worth = sum(worth_of(number, line).values())
+    """Price a line of an exchange: what the goods sent back are worth is off its price.
+
+    What is still to pay is taxed at the rate of the article sent back.
+    """
+    worth = sum(unit_worth(number, line).values())
     price = worth if wanted.unit_price_minor is None else wanted.unit_price_minor
     per_unit = min(worth, price)
     to_pay = (price - per_unit) * wanted.quantity
-    whole = line.tax_minor, line.total_minor
-    tax = to_pay * whole[0] // whole[1] if wanted.tax_minor is None and whole[1] else 0
     return ExchangedLine(
         line=line.line,
         sku=wanted.sku or line.sku,
         quantity=wanted.quantity,
         unit_price_minor=price,
         discount_minor=per_unit * wanted.quantity,
-        tax_minor=tax if wanted.tax_minor is None else wanted.tax_minor,
+        tax_minor=to_pay * line.tax_minor // line.total_minor if line.total_minor else 0,
         carried={
             holder: minor * wanted.quantity
             for holder, minor in taken_over(number, line, per_unit).items()
         },
     )
-
-
-def exchanged_lines(order: Order, wanted: list[Wanted]) -> tuple[ExchangedLine, ...]:
-    """Price the lines of an exchange, in the order asked for. The lines are the order's."""
-    lines = []
-    for each in wanted:
-        line = order.line(each.line)
-        assert line is not None, "an exchange is of lines of its order"
-        lines.append(exchanged_line(order.number, line, each))
-    return tuple(lines)
-
-
-def to_pay_words(request: OrderRequest) -> str:
-    """What an exchange costs beyond what was sent back."""
-    return f"The exchange costs {format_money(request.total_minor, request.currency)} more."

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from oms.exchanges import taken_over, worth_of
+from oms.exchanges import taken_over, unit_worth
 from oms.orders import Line, Order
 from oms.returns import LEAVES, Return, ReturnLine
 
@@ -126,7 +126,7 @@ def _less_fee(fee: int, amounts: list[int]) -> tuple[int, list[int]]:
 
 def _worth(order: Order, line: Line, count: int) -> Counter[str]:
     """What the next units of a line to leave it are worth, by the order that holds the money."""
-    worth = {holder: minor * count for holder, minor in worth_of(order.number, line).items()}
+    worth = {holder: minor * count for holder, minor in unit_worth(order.number, line).items()}
     worth[order.number] = line.price_of(first=given_back(order, line), count=count)
     return Counter(worth)
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from oms.exchanges import ExchangedLine, Wanted, exchanged_line
 from oms.fields import MAX_LINES, Amount, Flaw, Id, Quantity, Text, Wire
-from oms.money import allot
 from oms.orders import Line, Order
 from oms.placing import Email, OrderTender, Unacceptable
 from oms.ports import Message
@@ -109,8 +109,7 @@ class Buyer(Message):
 class AgreedLine(Message):
     """Units of a line as agreed. `worth_minor`: what was paid for them.
 
-    Of an exchange: `carried_minor` of that pays for the new ones; all that is carried never exceeds
-    what the new ones cost (`new_minor`).
+    `exchange`: what is wanted instead, and what of that they pay for.
     """
 
     line: int
@@ -119,9 +118,7 @@ class AgreedLine(Message):
     reason: str
     photos: tuple[str, ...] = ()
     worth_minor: int
-    exchange_sku: str | None = None
-    new_minor: int = 0
-    carried_minor: int = 0
+    exchange: ExchangedLine | None = None
 
 
 class Agreed(Message):
@@ -258,7 +255,7 @@ def agree(
         return tuple(flaws)
     agreed = _agreed(order, request.lines, lines, policy, via=request.via)
     if request.resolution == "exchange":
-        agreed = _exchanged(request, agreed)
+        agreed = _exchanged(order, request, agreed)
     if request.via == "store":
         return agreed
     times = policy.policy.times
@@ -350,18 +347,7 @@ def agree_claim(
     agreed = _agreed(order, request.lines, lines, policy, via=None)
     if request.resolution != "replace":
         return agreed
-    replaced = tuple(
-        each.model_copy(
-            update={
-                "exchange_sku": each.sku,
-                "new_minor": each.worth_minor,
-                "carried_minor": each.worth_minor,
-            }
-        )
-        for each in agreed.lines
-    )
-    terms = agreed.terms.model_copy(update=_NO_SHIPPING)
-    return agreed.model_copy(update={"lines": replaced, "refund_minor": 0, "terms": terms})
+    return _with_exchange(order, agreed, [Wanted(quantity=each.quantity) for each in agreed.lines])
 
 
 def claim_flaws(
@@ -462,34 +448,36 @@ def _agreed(
 _NO_SHIPPING = {"shipping_minor": 0, "shipping_whole": False}
 
 
-def _exchanged(request: ReturnRequest, agreed: Agreed) -> Agreed:
-    """An exchange of these lines: what is worth less is paid for, what is worth more given back.
-
-    The lines stand for each other: a dearer article is paid by a cheaper one in the same exchange.
-    """
-    new = [
-        each.worth_minor if said.unit_price_minor is None else said.unit_price_minor * each.quantity
-        for said, each in zip(request.lines, agreed.lines, strict=True)
-    ]
-    worth = [each.worth_minor for each in agreed.lines]
-    carried = allot(min(sum(new), sum(worth)), worth)
-    lines = tuple(
-        each.model_copy(
-            update={
-                "exchange_sku": said.sku or each.sku,
-                "new_minor": new[i],
-                "carried_minor": carried[i],
-            }
-        )
-        for i, (said, each) in enumerate(zip(request.lines, agreed.lines, strict=True))
+def _exchanged(order: Order, request: ReturnRequest, agreed: Agreed) -> Agreed:
+    return _with_exchange(
+        order,
+        agreed,
+        [
+            Wanted(quantity=each.quantity, sku=each.sku, unit_price_minor=each.unit_price_minor)
+            for each in request.lines
+        ],
     )
-    left = sum(worth) - sum(carried)
+
+
+def _with_exchange(order: Order, agreed: Agreed, wanted: Sequence[Wanted]) -> Agreed:
+    """An exchange of these lines: what costs more is paid for, what was worth more given back.
+
+    Each line stands for itself, because each may come back without the others.
+    """
+    lines = []
+    for each, want in zip(agreed.lines, wanted, strict=True):
+        line = order.line(each.line)
+        assert line is not None, "what is agreed is of lines of the order"
+        new = exchanged_line(order.number, line, want)
+        lines.append(each.model_copy(update={"exchange": new}))
+    taken = [(each, each.exchange) for each in lines if each.exchange is not None]
+    left = sum(each.worth_minor - new.carried_minor for each, new in taken)
     terms = agreed.terms.model_copy(update=_NO_SHIPPING)
     return agreed.model_copy(
         update={
             "terms": terms,
-            "lines": lines,
+            "lines": tuple(lines),
             "refund_minor": max(0, left - terms.fee_minor),
-            "pay_minor": sum(new) - sum(carried),
+            "pay_minor": sum(new.total_minor for _, new in taken),
         }
     )

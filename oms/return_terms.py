@@ -156,7 +156,9 @@ def worth_of(order: Order, line: Line, count: int) -> int:
     """What the next units of a line are worth, after those given back or promised already."""
     first = given_back(order, line) + sum(promised(each, line.line) for each in order.returns)
     first = min(first, line.ordered)
-    return line.price_of(first=first, count=min(count, line.ordered - first))
+    count = min(count, line.ordered - first)
+    carried = sum(whole // line.ordered for whole in line.carried.values())
+    return line.price_of(first=first, count=count) + carried * count
 
 
 def promised(back: Return, line: int) -> int:

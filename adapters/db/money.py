@@ -14,6 +14,7 @@ from oms.money import format_money
 from oms.orders import Order, PaymentEntry
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
+from oms.return_money import carried_over
 
 _SUM_MOVED_BY = {
     "authorization": "authorized_minor",
@@ -86,10 +87,10 @@ async def refund_units(
     for number, count in sorted(counts.items()):
         line = order.line(number)
         assert line is not None
-        refunded = unit.counted(number, "refunded")
-        due = min(count, unit.counted(number, "charged") - refunded)
+        gone = unit.counted(number, "refunded") + carried_over(order, number)
+        due = min(count, unit.counted(number, "charged") - gone)
         if due:
-            amount += line.price_of(first=refunded, count=due)
+            amount += line.price_of(first=gone, count=due)
             unit.count(number, "refunded", due)
     if nothing_left and order.shipping_captured:
         amount += order.shipping_minor

@@ -1322,6 +1322,9 @@ class ReturnLineRow(SQLModel, table=True):
     carried_minor: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
     )
+    exchange_cancelled: int = Field(
+        default=0, sa_column=Column(Integer, nullable=False, server_default="0")
+    )
 
 
 class ReturnLotRow(SQLModel, table=True):

@@ -48,16 +48,9 @@ _SHIPMENTS = """(
 _OF_RETURN = """(SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.{order_by}), '[]')
     FROM {table} p WHERE p.return_id = r.id)"""
 
-# What of an exchange was cancelled in the end counts once its order is closed.
-_RETURN_LINES = """(SELECT coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
-        'exchange_cancelled', coalesce((SELECT x.cancelled FROM order_lines x JOIN orders xo
-            ON xo.number = x.order_number AND xo.closed_at IS NOT NULL
-            WHERE x.order_number = r.exchange_order AND x.line = p.exchange_line), 0))
-        ORDER BY p.line), '[]') FROM return_lines p WHERE p.return_id = r.id)"""
-
 _RETURNS = f"""(
     SELECT coalesce(json_agg(to_jsonb(r) || jsonb_build_object(
-        'lines', {_RETURN_LINES},
+        'lines', {_OF_RETURN.format(table="return_lines", order_by="line")},
         'lots', {_OF_RETURN.format(table="return_lots", order_by="id")},
         'parcels', {_OF_RETURN.format(table="return_parcels", order_by="seq")})
         ORDER BY r.seq), '[]')
