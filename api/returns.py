@@ -25,6 +25,7 @@ from adapters.db.unit import OrderUnit, load_orders
 from api.answers import Answer, IfMatch, answer
 from api.auth import Database, Operator, caller, only
 from api.body import JsonBody
+from api.fulfillment_orders import NoBody
 from api.idempotency import OnceOnly, OptionallyOnce
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
@@ -88,7 +89,7 @@ class ReceivedLine(Wire):
     sku: Id | None = None
 
 
-class ReceiveBody(Wire):
+class GoodsReceipt(Wire):
     """What lay in a parcel, and where it was opened."""
 
     location: Id
@@ -105,7 +106,7 @@ class InspectedLine(Wire):
     condition: Condition | None = None
 
 
-class InspectBody(Wire):
+class GoodsInspection(Wire):
     """What becomes of units that were received."""
 
     lines: Annotated[list[InspectedLine], Field(min_length=1, max_length=MAX_LINES)]
@@ -115,10 +116,6 @@ class DeclineBody(Wire):
     """Why it is declined. Stands on the timeline: it names no customer."""
 
     reason: Words = "not by our terms"
-
-
-class NoBody(Wire):
-    """An action that needs no words."""
 
 
 # --- asking ---------------------------------------------------------------------------------
@@ -326,7 +323,9 @@ Action = Annotated[ReturnAction, Depends(ReturnAction)]
 
 @router.post("/{id}/receive", response_model=ReturnView)
 async def receive(
-    who: Node, action: Action, body: Annotated[ReceiveBody, Depends(JsonBody(ReceiveBody))]
+    who: Node,
+    action: Action,
+    body: Annotated[GoodsReceipt, Depends(JsonBody(GoodsReceipt))],
 ) -> Response:
     """Say what lay in a parcel. The same scan again changes nothing; no unit counts twice."""
     await _check_place(action, body.location)
@@ -349,7 +348,9 @@ def _added_up(lines: list[ReceivedLine]) -> Counter[tuple[int, Condition, str | 
 
 @router.post("/{id}/inspect", response_model=ReturnView)
 async def inspect(
-    who: Node, action: Action, body: Annotated[InspectBody, Depends(JsonBody(InspectBody))]
+    who: Node,
+    action: Action,
+    body: Annotated[GoodsInspection, Depends(JsonBody(GoodsInspection))],
 ) -> Response:
     """Accept or refuse units that were received; what was decided alike counts once."""
     decisions = [

@@ -307,6 +307,15 @@ CONTRACT = """
     POST /v1/fulfillment-orders/{}/cancel-response
     GET /v1/shipments/{}/label.pdf
     GET /v1/shipments/{}/label.zpl
+    POST GET /v1/returns
+    GET /v1/returns/{}
+    GET /v1/returns/{}/timeline
+    GET /v1/returns/{}/explain
+    POST /v1/returns/{}/receive
+    POST /v1/returns/{}/inspect
+    POST /v1/returns/{}/cancel
+    POST /v1/returns/{}/approve
+    POST /v1/returns/{}/decline
     POST /v1/inbound/payments/{}
     POST /v1/inbound/carriers/{}
     POST /v1/inbound/nodes/{}

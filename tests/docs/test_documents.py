@@ -16,6 +16,7 @@ import activities.nodes
 import activities.orders
 import activities.payments
 import activities.reroutes
+import activities.returns
 from activities.faults import BROKEN_INVARIANT
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect
@@ -210,6 +211,7 @@ def defined_activities() -> set[str]:
         activities.orders,
         activities.payments,
         activities.reroutes,
+        activities.returns,
     )
     return {
         name
