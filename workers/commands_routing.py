@@ -4,30 +4,35 @@ Commands leave 0 when done, 1 when the API refused, 2 when the file is wrong, 3 
 to ask.
 """
 
-import json
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console, RenderableType
-from rich.text import Text
+from rich.console import Console
 
 from oms.fields import Flaw
 from workers import example_rules
-from workers.api_client import ApiClient, ApiRefused
+from workers.api_client import ApiClient
 from workers.asking import REFUSED, ApiKey, ApiUrl, AsJson, ask_api, leave
+from workers.document_commands import (
+    File,
+    check_document,
+    leave_with,
+    print_found,
+    put_document,
+    read_or_leave,
+    say,
+    say_checked,
+)
 from workers.routing_views import (
     changed_view,
     difference_view,
-    errors_view,
     list_view,
-    notes_view,
     rule_set_view,
 )
-from workers.rule_files import FileError, RuleFile, read_rules
+from workers.rule_files import read_rules
 from workers.settings import settings
 from workers.simulate_command import simulate
 from workers.state import read_running
@@ -36,10 +41,9 @@ app = typer.Typer(help="Check routing rules, put them live, roll them back.")
 
 Json = dict[str, Any]
 
-WRONG_FILE = 2
 SETS = "/v1/routing/rule-sets"
+CHECK = "/v1/routing/check"
 
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON.")]
 Id = Annotated[str, typer.Argument(help="Names the rule set.")]
 
 
@@ -51,22 +55,17 @@ def check(
     file: File, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """Tell everything that is wrong with a file; with a stack, also names of what there is not."""
-    read = _read(file, as_json=as_json)
+    read = read_or_leave(file, read_rules, as_json=as_json)
     if api_key is None and read_running(settings().home) is None:
-        _say(
+        say(
             as_json,
             {"errors": [], "notes": []},
             f"{file} is in order, as far as can be told without a stack.",
         )
         return
 
-    found = ask_api(lambda api: _check(api, read.document), api_url, api_key)
-    notes = read.located(found.notes)
-    if found.errors:
-        _leave_with(file, read.located(found.errors), notes, as_json=as_json)
-    if notes and not as_json:
-        Console().print(notes_view(file, notes), soft_wrap=True, end="")
-    _say(as_json, {"errors": [], "notes": _told(notes)}, f"{file} is in order.")
+    found = ask_api(lambda api: check_document(api, CHECK, read.document), api_url, api_key)
+    say_checked(file, read, found, as_json=as_json)
 
 
 @app.command()
@@ -80,24 +79,21 @@ def put(
     as_json: AsJson = False,
 ) -> None:
     """Add a version of a rule set, which routes nothing until it is activated."""
-    read = _read(file, as_json=as_json)
+    read = read_or_leave(file, read_rules, as_json=as_json)
 
     async def ask(api: ApiClient) -> Json | list[Flaw]:
         # What would keep it from routing is told before anything is changed.
-        if activate and (errors := (await _check(api, read.document)).errors):
+        if activate and (errors := (await check_document(api, CHECK, read.document)).errors):
             return errors
-        try:
-            added = (await api.put(_path(id), read.document)).body
-        except ApiRefused as refused:
-            if refused.problem_code == "validation_failed":
-                return [Flaw(**each) for each in refused.flaws]
-            raise
+        added = await put_document(api, _path(id), read.document)
+        if isinstance(added, list):
+            return added
         return await _activate(api, id, added["version"]) if activate else added
 
     found = ask_api(ask, api_url, api_key)
     if isinstance(found, list):
-        _leave_with(file, read.located(found), as_json=as_json)
-    _print(as_json, found, changed_view(found))
+        leave_with(file, read.located(found), as_json=as_json)
+    print_found(as_json, found, changed_view(found))
 
 
 @app.command()
@@ -110,7 +106,7 @@ def activate(
 ) -> None:
     """Let one version route from now on, instead of any other."""
     found = ask_api(lambda api: _activate(api, id, version), api_url, api_key)
-    _print(as_json, found, changed_view(found))
+    print_found(as_json, found, changed_view(found))
 
 
 @app.command()
@@ -119,7 +115,7 @@ def deactivate(
 ) -> None:
     """Let a rule set route no more: the default does."""
     found = ask_api(lambda api: _deactivate(api, id), api_url, api_key)
-    _print(as_json, found, changed_view(found))
+    print_found(as_json, found, changed_view(found))
 
 
 @app.command()
@@ -138,7 +134,7 @@ def rollback(api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = F
     found = ask_api(ask, api_url, api_key)
     if found is None:
         leave(REFUSED, "Nothing was ever activated.")
-    _print(as_json, found, changed_view(found))
+    print_found(as_json, found, changed_view(found))
 
 
 @app.command()
@@ -159,7 +155,7 @@ def show(
         return active[0] if active else None
 
     found = ask_api(ask, api_url, api_key)
-    _print(as_json, found, rule_set_view(found))
+    print_found(as_json, found, rule_set_view(found))
 
 
 @app.command("list")
@@ -170,7 +166,7 @@ def list_all(api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = F
         return [each async for each in api.every(SETS)]
 
     found = ask_api(ask, api_url, api_key)
-    _print(as_json, {"data": found}, list_view(found))
+    print_found(as_json, {"data": found}, list_view(found))
 
 
 @app.command()
@@ -183,7 +179,7 @@ def diff(
     api_key: ApiKey = None,
 ) -> None:
     """Show what differs between two versions of a rule set, or a version and a file."""
-    file = None if other.isdecimal() else _read(Path(other), as_json=False)
+    file = None if other.isdecimal() else read_or_leave(Path(other), read_rules, as_json=False)
 
     async def ask(api: ApiClient) -> tuple[Json, Json]:
         old = await api.get(_path(id), version=version)
@@ -204,23 +200,11 @@ def examples(
     """List ready-made rule sets, or print one to start from."""
     if name is None:
         found = {each: example_rules.about(each) for each in example_rules.names()}
-        _say(as_json, found, "\n".join(f"{each:28} {words}" for each, words in found.items()))
+        say(as_json, found, "\n".join(f"{each:28} {words}" for each, words in found.items()))
     elif name in example_rules.names():
         typer.echo(example_rules.text(name), nl=False)
     else:
         leave(REFUSED, f"There is no example {name}. See `oms routing examples`.")
-
-
-class Checked(NamedTuple):
-    """What the API finds in a rule set: errors, and what may be a slip."""
-
-    errors: list[Flaw]
-    notes: list[Flaw]
-
-
-async def _check(api: ApiClient, document: Any) -> Checked:
-    found = (await api.post("/v1/routing/check", document, key=uuid.uuid4().hex)).body
-    return Checked(*([Flaw(**each) for each in found[name]] for name in ("errors", "notes")))
 
 
 async def _activate(api: ApiClient, id: str, version: int) -> Json:
@@ -234,54 +218,3 @@ async def _deactivate(api: ApiClient, id: str) -> Json:
 
 def _path(id: str) -> str:
     return f"{SETS}/{quote(id, safe='')}"
-
-
-def _read(file: Path, *, as_json: bool) -> RuleFile:
-    """Read a file; leave with all of its errors if it is wrong."""
-    try:
-        read = read_rules(file)
-    except OSError as fault:
-        leave(WRONG_FILE, f"{file} cannot be read: {fault}")
-    if read.errors:
-        _leave_with(file, read.errors, as_json=as_json)
-    return read
-
-
-def _leave_with(
-    file: Path, errors: Sequence[FileError], notes: Sequence[FileError] = (), *, as_json: bool
-) -> NoReturn:
-    if as_json:
-        typer.echo(json.dumps({"errors": _told(errors), "notes": _told(notes)}, indent=2))
-    else:
-        shown = Text.assemble(notes_view(file, notes), errors_view(file, errors))
-        Console(stderr=True).print(shown, soft_wrap=True)
-    raise typer.Exit(WRONG_FILE)
-
-
-def _told(errors: Sequence[FileError]) -> list[Json]:
-    return [
-        {
-            "line": error.place.line,
-            "column": error.place.column,
-            "pointer": error.pointer,
-            "code": error.code,
-            "detail": error.detail,
-        }
-        for error in errors
-    ]
-
-
-def _print(as_json: bool, found: Any, view: RenderableType) -> None:
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    elif isinstance(view, str):
-        typer.echo(view, nl=False)
-    else:
-        Console().print(view)
-
-
-def _say(as_json: bool, found: Any, words: str) -> None:
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        Console().print(words, style="green", highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,30 +12,8 @@ from rich.text import Text
 
 from oms.rule_checks import RESERVED
 from oms.rules import RuleSet
-from workers.rule_files import FileError
 
 Json = Mapping[str, Any]
-
-
-def errors_view(file: Path, errors: Sequence[FileError]) -> Text:
-    """Show everything that is wrong with a file, each as `file:line:column pointer words`."""
-    text = _located(file, errors, "")
-    words = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-    return text.append(f"{words}, nothing was changed.", "bold red")
-
-
-def notes_view(file: Path, notes: Sequence[FileError]) -> Text:
-    """Show what may be a slip, in the same way."""
-    return _located(file, notes, "yellow")
-
-
-def _located(file: Path, errors: Sequence[FileError], style: str) -> Text:
-    text = Text()
-    for error in errors:
-        text.append(f"{file}:{error.place.line}:{error.place.column}", "bold")
-        text.append(f" {error.pointer}" if error.pointer else "", "cyan")
-        text.append(f" {error.detail}\n", style)
-    return text
 
 
 def as_file(rule_set: Json) -> str:

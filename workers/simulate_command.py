@@ -32,9 +32,9 @@ from oms.rules import DEFAULT, RuleSet
 from oms.simulation import Replay, as_it_was, replay
 from workers.asking import AsJson, leave
 from workers.demo.board import loading
+from workers.document_commands import errors_view
 from workers.past_files import BadFile, read_orders, read_world
 from workers.past_files import read_articles as read_products
-from workers.routing_views import errors_view
 from workers.rule_files import read_rules
 from workers.settings import policy_of, settings
 from workers.simulate_views import comparison_view
@@ -235,9 +235,9 @@ def _read_rules(path: Path) -> Named:
         read = read_rules(path)
     except OSError as fault:
         leave(WRONG_RULES, f"{path} cannot be read: {fault}")
-    if read.rule_set is None or read.errors:
+    if read.content is None or read.errors:
         leave(WRONG_RULES, errors_view(path, read.errors))
-    return Named(read.rule_set, path.name)
+    return Named(read.content, path.name)
 
 
 async def _stored(tx: AsyncConnection, wanted: str) -> Named:

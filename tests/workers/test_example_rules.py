@@ -42,8 +42,8 @@ EVERYWHERE = {id: {"LAMP": 5, "MUG": 5} for id in PLACES.ids}
 
 def rule_set(name: str) -> RuleSet:
     read = parse_rules(text(name).encode())
-    assert read.rule_set is not None, read.errors
-    return read.rule_set
+    assert read.content is not None, read.errors
+    return read.content
 
 
 def route(
@@ -83,7 +83,7 @@ def test_an_example_is_in_order_says_what_it_is_for_and_survives_being_written_a
 ) -> None:
     written = as_file(rule_set(name).model_dump(mode="json", by_alias=True, exclude_unset=True))
 
-    assert parse_rules(written.encode()).rule_set == rule_set(name)
+    assert parse_rules(written.encode()).content == rule_set(name)
     assert about(name).endswith(".")
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.rule_files import MOST_BYTES, MOST_DEPTH, parse_rules, read_rules
+from workers.document_files import MOST_BYTES, MOST_DEPTH
+from workers.rule_files import parse_rules, read_rules
 
 WRONG = """\
 # Routing for the north
@@ -135,7 +136,7 @@ def test_whatever_a_file_holds_it_is_read_or_told_what_is_wrong(content: str | b
     raw = content.encode(errors="replace") if isinstance(content, str) else content
     read = parse_rules(raw)
 
-    assert (read.rule_set is None) == bool(read.errors)
+    assert (read.content is None) == bool(read.errors)
     assert all(error.place.line >= 1 and error.place.column >= 1 for error in read.errors)
 
 
@@ -146,5 +147,5 @@ def test_a_file_is_read_from_where_it_lies(tmp_path: Path) -> None:
     found = read_rules(path)
 
     assert found.errors == ()
-    assert found.rule_set is not None
-    assert found.rule_set.name == "A"
+    assert found.content is not None
+    assert found.content.name == "A"
