@@ -20,6 +20,7 @@ from workers import (
     commands_closing,
     commands_order,
     commands_recover,
+    commands_returns,
     commands_routing,
     commands_stock,
 )
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(commands_order.app, name="order")
 app.add_typer(commands_stock.app, name="stock")
 app.add_typer(commands_routing.app, name="routing")
+app.add_typer(commands_returns.app, name="returns")
 app.add_typer(commands_closing.locations, name="location")
 app.add_typer(commands_closing.articles, name="sku")
 app.add_typer(commands_closing.reroutes, name="reroute")

@@ -1,26 +1,16 @@
 """`oms routing`, over a real API and its database."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
-from typer.testing import CliRunner, Result
 
-from adapters.db.credentials import store_credential
-from adapters.db.engine import connect
-from api.main import create_app
-from api.wiring import ApiSettings
-from tests.api.conftest import no_temporal
-from tests.world import serving
-from workers import cli, commands_routing
+from tests.workers.desk import CommandDesk, an_api
+from workers import commands_routing
 from workers.doctor import Health, routing_rules
 from workers.example_rules import names, text
 
-KEY = "key-of-the-operator"
 FIRST = """\
 name: Stores first # a comment
 currency: EUR
@@ -31,19 +21,8 @@ rules:
 """
 
 
-class Desk:
+class Desk(CommandDesk):
     """A merchandiser's command line beside a running API."""
-
-    def __init__(self, home: Path, http: httpx.AsyncClient) -> None:
-        self.home, self.http = home, http
-
-    async def oms(self, *words: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, cli.app, ["routing", *words])
-
-    def file(self, content: str, name: str = "rules.yaml") -> str:
-        path = self.home / name
-        path.write_text(content, encoding="utf-8")
-        return str(path)
 
     async def routes(self) -> tuple[str, int] | None:
         active = (await self.http.get("/v1/routing/rule-sets?active=true")).json()["data"]
@@ -54,16 +33,8 @@ class Desk:
 async def desk(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Desk]:
-    engine = connect(database_url)
-    async with engine.begin() as tx:
-        await store_credential(tx, id="operator", key=KEY, role="operator", now=datetime.now(UTC))
-    async with serving(create_app(ApiSettings(), engine, no_temporal)) as url:
-        monkeypatch.setenv("OMS_API_URL", url)
-        monkeypatch.setenv("OMS_API_KEY", KEY)
-        headers = {"Authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient(base_url=url, headers=headers) as http:
-            yield Desk(tmp_path, http)
-    await engine.dispose()
+    async with an_api(database_url, monkeypatch) as http:
+        yield Desk(tmp_path, http, "routing")
 
 
 async def test_rules_are_put_live_changed_and_rolled_back(desk: Desk) -> None:
