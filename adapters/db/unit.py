@@ -59,7 +59,7 @@ _RETURNS = f"""(
 _ELSEWHERE = """(
     SELECT coalesce(json_agg(to_jsonb(e) ORDER BY e.at, e.key), '[]')
     FROM payment_entries e JOIN returns r ON r.id = e.cause AND r.order_number = o.number
-    WHERE e.order_number <> o.number)"""
+    WHERE e.kind = 'refund' AND e.order_number <> o.number)"""
 
 _LOAD = f"""
 SELECT row_to_json(o)::jsonb || jsonb_build_object(
