@@ -37,7 +37,10 @@ class ReturnLineView(Wire):
 
 
 class LotView(Wire):
-    """Units that arrived together. `state`: received, accepted, rejected, placed, left."""
+    """Units that arrived together. `state`: received, accepted, rejected, placed, left.
+
+    `why`: what decided the disposition, in words.
+    """
 
     id: int
     line: int
@@ -48,6 +51,7 @@ class LotView(Wire):
     state: str
     disposition: str | None
     transfer: str | None
+    why: str | None
 
 
 class ReturnParcelView(Wire):

@@ -13,10 +13,12 @@ from sqlalchemy import text
 from adapters.db import restocking, returns
 from adapters.db.audit import read_snapshot
 from adapters.db.recalls import recall
+from adapters.db.return_lots import NewWay, place_again
 from adapters.db.transfers import load_transfer
 from adapters.db.unit import OrderUnit
+from oms.cancelling import Refusal
 from oms.numbers import order_of
-from oms.return_policy import ReturnPolicy, VersionedPolicy
+from oms.return_policy import Disposition, ReturnPolicy, VersionedPolicy
 from oms.returns import Lot, Return, Terms
 from oms.transfers import Transfer
 from tests.adapters.db.delivered import Shop
@@ -260,7 +262,7 @@ async def test_what_is_refused_is_disposed_of_where_the_terms_say_so(shop: Shop)
 # --- whatever happens -----------------------------------------------------------------------
 
 CONDITIONS = ("as_new", "opened", "damaged", "wrong_item")
-DISPOSITIONS = (
+DISPOSITIONS: tuple[Any, ...] = (
     None,
     "restock",
     "restock_elsewhere",
@@ -277,6 +279,23 @@ LOTS = st.lists(
 )
 
 
+LATER = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(DISPOSITIONS[1:]), st.integers(1, 3)), max_size=4
+)
+
+
+async def place_later(shop: Shop, id: str, new: NewWay) -> None:
+    async def apply(unit: OrderUnit) -> Refusal | None:
+        return await returns.change_return(
+            unit,
+            id,
+            lambda unit, back: place_again(unit, back, new, lambda _: True),
+            cause="reported",
+        )
+
+    await shop.book.change(order_of(id), shop.now, apply, actor="ada")
+
+
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -286,9 +305,11 @@ LOTS = st.lists(
     to=st.sampled_from((None, "nice", "paris")),
     blocked=st.booleans(),
     needed=st.integers(0, 3),
+    later=LATER,
 )
-@example([(3, "as_new", None), (2, "damaged", None)], "restock_elsewhere", None, False, 1)
-@example([(3, "as_new", "restock_elsewhere")], None, None, True, 0)
+@example([(3, "as_new", None), (2, "damaged", None)], "restock_elsewhere", None, False, 1, [])
+@example([(3, "as_new", "restock_elsewhere")], None, None, True, 0, [(0, "restock", 2)])
+@example([(3, "damaged", None)], None, None, False, 0, [(0, "restock", 2), (0, "refurbish", 1)])
 async def test_each_unit_lies_in_one_place_whatever_becomes_of_it(
     stockroom: Stockroom,
     found: Sequence[tuple[int, str, str | None]],
@@ -296,6 +317,7 @@ async def test_each_unit_lies_in_one_place_whatever_becomes_of_it(
     to: str | None,
     blocked: bool,
     needed: int,
+    later: Sequence[tuple[int, Disposition, int]],
 ) -> None:
     sku = f"LAMP-{next(examples)}"
     shop, units = Shop(stockroom), sum(units for units, *_ in found)
@@ -319,6 +341,10 @@ async def test_each_unit_lies_in_one_place_whatever_becomes_of_it(
         await put_away(shop, id, policy, dies=True)
     await put_away(shop, id, policy)
     await put_away(shop, id, policy)
+    for which, disposition, count in later:
+        lying = await lots(shop, id)
+        lot = lying[which % len(lying)]
+        await place_later(shop, id, NewWay(lot.id, disposition, units=min(count, lot.quantity)))
 
     here = await stockroom.level(sku, "paris")
     placed = [lot for lot in await lots(shop, id) if lot.state == "placed"]
