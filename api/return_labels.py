@@ -7,19 +7,14 @@ from pydantic import Field
 
 from adapters.db.credentials import Credential
 from adapters.db.return_parcels import ends_of
-from adapters.db.unit import load_order
 from adapters.labels import Label, as_pdf, as_qr, as_zpl
-from api.auth import Database, caller
-from api.fulfillment_orders import order_number_of
+from api.auth import Database
 from api.ids import PathId
 from api.lists import Query, QueryOf, WholeNumber
 from api.problems import Problem, not_found
-from oms.orders import Order
-from oms.returns import Return
+from api.returns import Anybody, visible_return
 
 router = APIRouter(prefix="/v1/returns", tags=["Returns"])
-
-Anybody = Annotated[Credential, Depends(caller)]
 
 
 class ParcelQuery(Query):
@@ -56,32 +51,20 @@ async def get_return_qr(who: Anybody, id: PathId, asked: AskedParcel, db: Databa
 
 
 async def _label(db: Database, id: str, seq: int, who: Credential) -> Label:
-    number = order_number_of(id)
+    order, back = await visible_return(db, id, who)
+    parcel = next((each for each in back.parcels if each.seq == seq), None)
+    if parcel is None:
+        raise not_found()
+    if parcel.tracking_number is None or parcel.carrier is None:
+        raise Problem("invalid_state", "The carrier has not given the label yet.")
     async with db.connect() as tx:
-        order = await load_order(tx, number)
-        back = next((each for each in order.returns if each.id == id), None) if order else None
-        if order is None or back is None or not _may_see(who, order, back):
-            raise not_found()
-        parcel = next((each for each in back.parcels if each.seq == seq), None)
-        if parcel is None:
-            raise not_found()
-        if parcel.tracking_number is None or parcel.carrier is None:
-            raise Problem("invalid_state", "The carrier has not given the label yet.")
         sender, recipient = await ends_of(tx, parcel.id)
     return Label(
         carrier=parcel.carrier,
         tracking_number=parcel.tracking_number,
-        order_number=number,
+        order_number=order.number,
         shipment=parcel.id,
         weight_g=parcel.weight_g,
         sender=sender,
         recipient=recipient,
     )
-
-
-def _may_see(who: Credential, order: Order, back: Return) -> bool:
-    """Operators all; channels their orders' returns; nodes what comes to them or lies there."""
-    if who.role == "channel":
-        return who.reaches_channel(order.channel)
-    places = {back.location, *(lot.location for lot in back.lots)} - {None}
-    return who.role == "operator" or any(who.reaches_location(place) for place in places if place)

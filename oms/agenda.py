@@ -19,6 +19,7 @@ from oms.orders import (
     Shipment,
 )
 from oms.ports import Message
+from oms.returns import Return
 
 RESERVE = "reserve"
 CONFIRM = "confirm"
@@ -258,15 +259,16 @@ def fulfillment_agenda(order: Order, id: str, now: datetime, *, silent: timedelt
     each = order.fulfillment_order(id)
     shipments = order.shipments_of(id)
     moving = [s for s in shipments if s.handed_over_at is not None and not s.is_final]
+    going = [s for s in moving if order.undeliverable(s.id) is None]
     return Agenda(
         due=tuple(_fulfillment_due(order, each, shipments, now, silent)),
         wake_at=_next(
             now,
             *_fulfillment_deadlines(each),
-            *(moment for s in moving for moment in _parcel_deadlines(s, silent)),
+            *(moment for s in going for moment in _parcel_deadlines(s, silent)),
         ),
         stage=fulfillment_stage(each, bool(moving)),
-        waiting=fulfillment_waiting(each, moving),
+        waiting=fulfillment_waiting(each, moving, order.returns),
         ended=fulfillment_ended(order, each),
         version=order.version,
         parked=_parked_in(order, fulfillment_workflow_id(id)),
@@ -324,7 +326,8 @@ def _fulfillment_due(
         waits = shipment.tracking_number is None and not shipment.is_final
         if each.status == "in_progress" and waits:
             yield Due(do=BUY_LABEL, about=shipment.id, step=f"label:{shipment.short_id}")
-        if shipment.handed_over_at is not None and not shipment.is_final:
+        comes_back = order.undeliverable(shipment.id) is not None  # that return's process watches
+        if shipment.handed_over_at is not None and not shipment.is_final and not comes_back:
             yield from _parcel_due(shipment, now, silent)
 
 
@@ -392,7 +395,9 @@ def fulfillment_stage(each: FulfillmentOrder, moving: bool) -> str:
     return each.status
 
 
-def fulfillment_waiting(each: FulfillmentOrder, moving: list[Shipment]) -> str:
+def fulfillment_waiting(
+    each: FulfillmentOrder, moving: list[Shipment], returns: Iterable[Return] = ()
+) -> str:
     """What is waited for, in words."""
     if each.status == "on_hold":
         return "A person: the order is on hold."
@@ -406,6 +411,10 @@ def fulfillment_waiting(each: FulfillmentOrder, moving: list[Shipment]) -> str:
         if each.method == "store_pickup":
             return f"{each.location} to pick and say ready."
         return f"{each.location} to pick, pack and hand over."
-    if moving:
-        return "The carrier to deliver " + ", ".join(s.id for s in moving)
-    return "Nothing."
+    turned = {back.shipment for back in returns if back.is_live}
+    waits = {
+        "The carrier to deliver": [s.id for s in moving if s.id not in turned],
+        "To come back undelivered": [s.id for s in moving if s.id in turned],
+    }
+    words = [f"{wait} {', '.join(parcels)}" for wait, parcels in waits.items() if parcels]
+    return "; ".join(words).replace("; To", "; to") or "Nothing."

@@ -19,6 +19,7 @@ from oms.orders import (
     Shipment,
 )
 from oms.ports import Message
+from oms.returns import Return
 
 _A_PERSON_IS_CALLED = "the step is parked and a person is called"
 _RESULTS = {
@@ -202,7 +203,11 @@ def _on_places(order: Order, silent: timedelta) -> Iterator[Wait]:
             yield from _worked_on(order, each)
     for shipment in order.shipments:
         under_way = shipment.handed_over_at is not None and not shipment.is_final
-        if under_way and not _is_parked(order, f"parcel:{shipment.short_id}"):
+        back = order.undeliverable(shipment.id)
+        if under_way and back is not None:
+            if not _is_parked(order, f"overdue:{back.short_id}"):
+                yield _turned_round(shipment, back)
+        elif under_way and not _is_parked(order, f"parcel:{shipment.short_id}"):
             yield _under_way(shipment, silent)
 
 
@@ -291,6 +296,26 @@ def _under_way(shipment: Shipment, silent: timedelta) -> Wait:
         since=shipment.last_heard_at or since,
         until=since + silent,
         then="the carrier is asked",
+    )
+
+
+def _turned_round(shipment: Shipment, back: Return) -> Wait:
+    return Wait(
+        waiting_for=f"{shipment.id} to come back to {back.location} undelivered, as {back.id}",
+        since=back.requested_at,
+        until=back.receive_by,
+        then=_A_PERSON_IS_CALLED,
+        actions=(
+            _action(
+                "receive",
+                f"/v1/returns/{back.id}/receive",
+                location=back.location,
+                lines=[
+                    {"line": each.line, "quantity": each.expected, "condition": "as_new"}
+                    for each in back.lines
+                ],
+            ),
+        ),
     )
 
 

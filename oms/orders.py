@@ -413,6 +413,11 @@ class Order(Stored):
         """One of its returns; `StopIteration` for any other."""
         return next(each for each in self.returns if each.id == id)
 
+    def undeliverable(self, shipment: str) -> Return | None:
+        """The return as which a parcel that turned round is expected; None if it is not."""
+        found = (each for each in self.returns if each.shipment == shipment and each.is_live)
+        return next(found, None)
+
     def entry(self, key: str) -> PaymentEntry:
         """One of its payment entries; `StopIteration` for any other."""
         return next(each for each in self.entries if each.key == key)

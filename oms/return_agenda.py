@@ -8,7 +8,17 @@ from oms.agenda import ATTEND, BUY_LABEL, CLOSE, EXPIRE, POLL, Agenda, Due, entr
 from oms.numbers import return_workflow_id
 from oms.orders import Order, PaymentEntry
 from oms.return_money import owed
-from oms.returns import CALLED_OFF, HELD, LEAVES, Return, ReturnLine, ReturnParcel, ReturnStatus
+from oms.returns import (
+    CALLED_OFF,
+    GIVEN_UP,
+    HELD,
+    LEAVES,
+    TROUBLED_RETURN_PARCELS,
+    Return,
+    ReturnLine,
+    ReturnParcel,
+    ReturnStatus,
+)
 
 REMIND = "remind"
 GIVE_BACK = "give_back"
@@ -68,7 +78,9 @@ def _ask_at(back: Return, parcel: ReturnParcel, silent: timedelta) -> datetime |
     After a time of silence; and where nothing was ever scanned, before the customer is reminded and
     before the return expires.
     """
-    if parcel.direction == "out" or parcel.tracking_number is None or parcel.status == "delivered":
+    if parcel.direction == "out" or parcel.tracking_number is None:
+        return None
+    if parcel.status in ("delivered", GIVEN_UP, *TROUBLED_RETURN_PARCELS):
         return None
     if parcel.scanned_at is not None:
         moments = (parcel.scanned_at, parcel.last_heard_at, parcel.last_asked_at)
@@ -191,6 +203,12 @@ def _goods_attention(back: Return, now: datetime) -> Iterator[Due]:
         yield _attention(
             back, "inspect", f"{lots[0].location} has not inspected it in time", _INSPECT_ACTIONS
         )
+    for parcel in back.parcels:
+        if is_troubled(back, parcel):
+            words = f"the carrier says {parcel.status.replace('_', ' ')}"
+            yield Due(
+                do=ATTEND, step=f"parcel:{parcel.short_id}", error=words, actions=_OVERDUE_ACTIONS
+            )
     if _is_overdue(back, now):
         yield _attention(back, "overdue", "it has not arrived in time", _OVERDUE_ACTIONS)
     if back.all_arrived and back.loss_at is None and paid_beyond(back):
@@ -202,6 +220,12 @@ def _is_overdue(back: Return, now: datetime) -> bool:
     if is_unsent(back):
         return has_left(back) and _passed(back.expire_at, now)
     return awaits_goods(back) and _passed(back.receive_by, now)
+
+
+def is_troubled(back: Return, parcel: ReturnParcel) -> bool:
+    """Whether a person must look after a parcel, because its goods are missed here or there."""
+    missed = parcel.direction == "out" or awaits_goods(back)
+    return missed and parcel.status in TROUBLED_RETURN_PARCELS
 
 
 _INSPECT_ACTIONS = ("retry", "done_manually", "fail")
@@ -232,6 +256,8 @@ def _is_done(back: Return) -> bool:
         return False
     if back.kind == "claim":
         return True
+    if any(is_troubled(back, parcel) for parcel in back.parcels):
+        return False
     if awaits_goods(back) or (paid_beyond(back) and back.loss_at is None):
         return False
     return all(lot.state in ("placed", "left") for lot in back.lots)

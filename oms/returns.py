@@ -128,6 +128,8 @@ class Lot(Stored):
 
 
 TROUBLED_RETURN_PARCELS = ("lost", "damaged", "returned_to_sender")
+GIVEN_UP = "given_up"
+"""Of a return's parcel that nobody waits for any longer."""
 
 
 class ReturnParcel(Stored):

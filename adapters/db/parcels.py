@@ -1,4 +1,4 @@
-"""Parcels in the books: labels, scans, and what becomes of a parcel that never arrives."""
+"""Parcels in the books: labels and scans."""
 
 from datetime import datetime
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.money import refund_units, was_given_up
 from adapters.db.nodes import write_hand_over
+from adapters.db.parcel_ends import write_delivered
+from adapters.db.undeliverable import turn_round
 from adapters.db.unit import OrderUnit
 from oms.orders import TROUBLED_PARCEL_STATUSES, Shipment
 from oms.ports import LabelBought, LabelRequest, Place
@@ -108,7 +109,8 @@ async def record_scan(
     """Write down a carrier's scan. False if it was known. Order of arrival does not matter.
 
     A parcel that moves was handed over, whether or not the location said so. `delivered` stands
-    against any other scan; else the latest by the carrier's own clock counts.
+    against any other scan; else the latest by the carrier's own clock counts. One that turned round
+    is expected back, as a return.
     """
     new = await unit.ask(
         "INSERT INTO shipment_scans (shipment, event_id, status, at, heard_at)"
@@ -124,12 +126,16 @@ async def record_scan(
     each = unit.order.fulfillment_order(shipment.fulfillment_order)
     if each.status == "in_progress" and status != "label_created" and each.packed_at is not None:
         await write_hand_over(unit, each, "handed over, as the carrier's scan proves,")
-    await _move_parcel(unit, shipment, await _status_now(unit, shipment.id))
+    status_now = await _status_now(unit, shipment.id)
+    await _move_parcel(unit, shipment, status_now)
     kind = _TOLD_AS.get(status, f"shipment.{status}")
     if status not in ("label_created", "handed_over"):
         words = status.replace("_", " ")
         unit.tell(kind, f"{shipment.id} is {words}", shipment=shipment.id, status=status)
     await unit.flush("scan")
+    if status_now == "returned_to_sender":
+        await unit.again()
+        await turn_round(unit, unit.order.shipment(shipment.id))
     return True
 
 
@@ -151,7 +157,7 @@ async def _move_parcel(unit: OrderUnit, shipment: Shipment, status: str) -> None
     if shipment.is_final:
         return
     if status == "delivered":
-        await write_delivered(unit, shipment)
+        write_delivered(unit, shipment)
     elif {status, shipment.status} & {*TROUBLED_PARCEL_STATUSES} or _is_parked(unit, shipment):
         unit.nudge_fulfillment(shipment.fulfillment_order, "the parcel is in trouble or out of it")
 
@@ -160,40 +166,6 @@ def _is_parked(unit: OrderUnit, shipment: Shipment) -> bool:
     """Whether a person was called to it, for whom news is news, be they ever so routine."""
     steps = {f"parcel:{shipment.short_id}", f"poll:{shipment.short_id}"}
     return any(each.step in steps for each in unit.order.parked)
-
-
-async def write_delivered(unit: OrderUnit, shipment: Shipment) -> None:
-    """The customer has it."""
-    unit.run(
-        "UPDATE shipments SET status = 'delivered', delivered_at = :at WHERE id = :id",
-        at=unit.at,
-        id=shipment.id,
-    )
-    for line in shipment.lines:
-        if line.quantity:  # none, where a location stopped all of a line after it had packed it
-            unit.move(line.line, "shipped", "delivered", line.quantity)
-    unit.nudge_fulfillment(shipment.fulfillment_order, "delivered")
-    unit.nudge_order("delivered")
-
-
-async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
-    """The parcel will never arrive: its units are cancelled, and paid back where they were paid."""
-    if shipment.is_final:
-        return
-    unit.run("UPDATE shipments SET written_off_at = :at WHERE id = :id", at=unit.at, id=shipment.id)
-    counts = {line.line: line.quantity for line in shipment.lines if line.quantity}
-    for line, units in counts.items():
-        unit.move(line, "shipped", "cancelled", units)
-    unit.tell(
-        "order.cancelled",
-        f"{shipment.id} is given up; {sum(counts.values())} units are cancelled",
-        shipment=shipment.id,
-        lines=counts,
-    )
-    if not was_given_up(unit.order, shipment.fulfillment_order):
-        await refund_units(unit, counts, cause=shipment.id, nothing_left=unit.nothing_is_kept)
-    unit.nudge_order("written off")
-    unit.nudge_fulfillment(shipment.fulfillment_order, "written off")
 
 
 async def find_parcel(tx: AsyncConnection, tracking_number: str) -> tuple[str, str] | None:

@@ -12,7 +12,8 @@ from adapters.db.money import (
     settle_entry,
 )
 from adapters.db.nodes import write_hand_over
-from adapters.db.parcels import write_delivered, write_label, write_off
+from adapters.db.parcel_ends import write_delivered, write_off
+from adapters.db.parcels import write_label
 from adapters.db.placing import refuse_order
 from adapters.db.routing import cancel_units, release_allocations, take_away
 from adapters.db.unit import OrderUnit
@@ -282,6 +283,6 @@ async def _decide_parcel(unit: OrderUnit, decision: Decision, tag: str) -> None:
         )
     elif decision.action == "done_manually":
         unit.tell("shipment.delivered", f"{shipment.id} is delivered", shipment=shipment.id)
-        await write_delivered(unit, shipment)
+        write_delivered(unit, shipment)
     else:
         await write_off(unit, shipment)

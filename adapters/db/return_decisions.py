@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from adapters.db.parcel_ends import write_off
 from adapters.db.parking import tell_decision
 from adapters.db.returns import (
     Inspected,
@@ -13,7 +14,7 @@ from adapters.db.returns import (
 )
 from adapters.db.unit import OrderUnit
 from oms.decisions import Decision
-from oms.returns import Return
+from oms.returns import GIVEN_UP, Return, ReturnParcel
 
 
 async def decide_return(unit: OrderUnit, id: str, decision: Decision) -> None:
@@ -21,10 +22,18 @@ async def decide_return(unit: OrderUnit, id: str, decision: Decision) -> None:
 
     `approve`: done_manually approves, fail declines. `inspect`: retry waits once more,
     done_manually accepts all that lies there, fail refuses it. `overdue`: retry waits once more,
-    done_manually takes the loss. `label`: as for an order's parcel; fail leaves it to the customer.
+    done_manually takes the loss; a parcel that turned round is written off then. `parcel`: retry
+    believes that it moves again, done_manually gives it up. `label`: as for an order's parcel; fail
+    leaves it to the customer.
     """
     tell_decision(unit, decision)
-    effects = {"approve": _approve, "inspect": _inspect, "overdue": _overdue, "label": _label}
+    effects = {
+        "approve": _approve,
+        "inspect": _inspect,
+        "overdue": _overdue,
+        "label": _label,
+        "parcel": _parcel,
+    }
     effect = effects.get(decision.step.partition(":")[0])
     assert effect is not None, f"{decision.step} is no step of a return"
 
@@ -58,13 +67,38 @@ async def _overdue(unit: OrderUnit, back: Return, decision: Decision) -> None:
         later = unit.at + timedelta(days=back.terms.receive_days)
         set_return(unit, back.id, receive_by=later)
     elif decision.action == "done_manually":
-        set_return(unit, back.id, loss_at=unit.at)
-        unit.tell("return.lost", f"{back.id}: no more is expected", **{"return": back.id})
+        await _take_loss(unit, back)
+
+
+async def _take_loss(unit: OrderUnit, back: Return) -> None:
+    set_return(unit, back.id, loss_at=unit.at)
+    unit.tell("return.lost", f"{back.id}: no more is expected", **{"return": back.id})
+    if back.shipment is not None:
+        await write_off(unit, unit.order.shipment(back.shipment))
+
+
+async def _parcel(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    parcel = _of(back, decision)
+    status = GIVEN_UP if decision.action == "done_manually" else "in_transit"
+    unit.run(
+        "UPDATE return_parcels SET status = :status, last_heard_at = :at WHERE id = :id",
+        status=status,
+        at=unit.at,
+        id=parcel.id,
+    )
+    comes = [each for each in back.parcels if each.direction == "in" and each.id != parcel.id]
+    none_left = all(each.status == GIVEN_UP for each in comes)
+    if status == GIVEN_UP and parcel.direction == "in" and none_left:
+        await _take_loss(unit, back)
+
+
+def _of(back: Return, decision: Decision) -> ReturnParcel:
+    tag = decision.step.partition(":")[2]
+    return next(each for each in back.parcels if each.short_id == tag)
 
 
 async def _label(unit: OrderUnit, back: Return, decision: Decision) -> None:
-    tag = decision.step.partition(":")[2]
-    parcel = next(each for each in back.parcels if each.short_id == tag)
+    parcel = _of(back, decision)
     values = {"id": parcel.id, "number": None, "carrier": None}
     if decision.action == "new_attempt":
         change = "label_attempt = label_attempt + 1"

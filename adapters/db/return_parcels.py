@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.money import reopen_return
 from adapters.db.parcels import SCAN_RANK, place_of
 from adapters.db.returns import hand_back, set_return
 from adapters.db.unit import OrderUnit
@@ -140,12 +141,20 @@ async def record_return_scans(
         write_scanned(unit, back)
     elif moves and all(p.scanned_at for p in back.parcels if p.direction == "out" and p.id != id):
         await hand_back(unit, back)  # a refusal: it was told to have left before
+        if back.closed_at is not None:
+            _look_again(unit, back, parcel, news)
     for scan in news:
         if scan.status in (*TROUBLED_RETURN_PARCELS, "delivered"):
             words = scan.status.replace("_", " ")
             told = {"return": back.id, "parcel": id, "status": scan.status}
             unit.tell(f"return.parcel_{scan.status}", f"{id} is {words}", **told)
     return True
+
+
+def _look_again(unit: OrderUnit, back: Return, parcel: ReturnParcel, news: Sequence[Scan]) -> None:
+    """What left for the customer is in trouble: its return gets a process that calls a person."""
+    if any(scan.status in TROUBLED_RETURN_PARCELS for scan in news):
+        reopen_return(unit, back.id, f"{parcel.id} is in trouble")
 
 
 async def _is_news(unit: OrderUnit, parcel: str, scan: Scan) -> bool:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from adapters.db.money import request_payment
+from adapters.db.parcel_ends import prove_delivered, write_off
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
@@ -324,6 +325,7 @@ async def receive_goods(
 
     Units that were counted already count once. One scan of more than was ever announced brings
     the rest along as unannounced, as far as so many were sent; what is beyond that is found goods.
+    A parcel that turned round is written off: its customer will not get it, nobody opened it.
     """
     if back.kind == "claim":
         return _unfit(back, "received")
@@ -340,8 +342,14 @@ async def receive_goods(
         return None
     _write_receipt(unit, back, location, found, key)
     lots = [each for each in counted if each.condition != "missing"]
-    _insert_lots(unit, back, location, lots, key, state="received")
+    unopened = back.kind == "undeliverable"
+    sound = [each for each in lots if unopened and each.condition == "as_new"]
+    others = [each for each in lots if each not in sound]
+    _insert_lots(unit, back, location, sound, key, state="accepted")
+    _insert_lots(unit, back, location, others, key, state="received")
     _write_arrival(unit, back, location, counted)
+    if back.shipment is not None:
+        await write_off(unit, unit.order.shipment(back.shipment))
     return None
 
 
@@ -470,6 +478,8 @@ def _write_arrival(
             "conditions": sorted({each.condition for each in counted}),
         },
     )
+    if back.brings_goods:
+        prove_delivered(unit)
 
 
 def _reopen(unit: OrderUnit, back: Return) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from oms.agenda import fulfillment_agenda, order_agenda
 from oms.orders import Order
+from oms.returns import Return, ReturnLine, Terms
 from tests.oms.orders import NOW, a_line, a_parcel, a_part, a_row, a_tender, an_entry, an_order
 
 HOLD = {"id": "h", "reason": "fraud", "note": None, "placed_at": NOW, "released_at": None}
@@ -172,6 +173,33 @@ def test_a_silent_parcel_is_asked_after_and_one_in_trouble_calls_a_person() -> N
     assert part_due(shipped(last_asked_at=NOW + 14 * day), NOW + 14 * day) == [
         ("attend", "parcel:S1")
     ]
+
+
+def test_a_parcel_that_turned_round_is_its_returns_affair() -> None:
+    back = Return(
+        id="2222-2222-2-R1",
+        seq=1,
+        kind="undeliverable",
+        via="post",
+        resolution="refund",
+        location="lyon",
+        terms=Terms(),
+        refund_minor=0,
+        requested_at=NOW,
+        approved_at=NOW,
+        scanned_at=NOW,
+        receive_by=NOW + timedelta(days=21),
+        shipment="2222-2222-2-S1",
+        lines=(ReturnLine(line=1, sku="LAMP", quantity=1, reason="undeliverable"),),
+    )
+    order = shipped(status="returned_to_sender").model_copy(update={"returns": (back,)})
+    later = NOW + timedelta(days=15)
+
+    agenda = fulfillment_agenda(order, "2222-2222-2-F1", later, silent=timedelta(days=1))
+    assert (agenda.due, agenda.wake_at, agenda.ended) == ((), None, False)
+    assert agenda.waiting == "To come back undelivered 2222-2222-2-S1"
+    gone = order.model_copy(update={"returns": (back.model_copy(update={"closed_at": NOW}),)})
+    assert part_due(gone) == [("attend", "parcel:S1")]
 
 
 def test_a_delivered_or_written_off_parcel_ends_its_process() -> None:
