@@ -1,6 +1,8 @@
 """What may come back, on which terms, and what the customer is told; and why something may not."""
 
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,6 +347,19 @@ def test_goods_that_were_exchanged_are_kept_so_the_order_is_not_whole_back() -> 
     order = with_return(order, swap, resolution="exchange")
 
     assert asked(order, a_request((1, 1))).refund_minor == PRICE
+
+
+def test_the_worked_example_of_the_page_is_right() -> None:
+    order, policy = an_order_that_arrived(2), a_policy({"fees_minor": {"post": 490}})
+    first = asked(order, a_request((1, 1)), policy)
+    then = asked(with_return(order, first), a_request((1, 1)), policy)
+    broken = asked(order, a_request((1, 1), reason="damaged"), policy)
+    both = asked(order, a_request((1, 2), via="store", location="lyon"), policy)
+
+    told = [each.refund_minor for each in (first, then, broken, both)]
+    page = Path(__file__).parents[2] / "docs/integrate.md"
+    table = page.read_text(encoding="utf-8").partition("| asked | `refund_minor` |")[2]
+    assert told == [int(found) for found in re.findall(r"^\|.*\| (\d+) \|", table, re.M)[:4]]
 
 
 # --- exchanges ------------------------------------------------------------------------------
