@@ -1,8 +1,93 @@
-"""`oms returns`: what comes back."""
+"""`oms returns`: how much comes back of what was sold.
+
+Commands leave 0 when done, 1 when the API refused, 3 when there is no API to ask.
+"""
+
+import csv
+import json
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from workers import commands_return_policy
+from workers.asking import ApiKey, ApiUrl, AsJson, ask_api
+from workers.return_report_views import report_view
 
-app = typer.Typer(help="What comes back, and by which rules.")
+app = typer.Typer(help="What comes back, how much of it, and by which rules.")
 app.add_typer(commands_return_policy.app, name="policy")
+
+Json = dict[str, Any]
+
+REPORT = "/v1/reports/returns"
+
+
+class By(StrEnum):
+    """What a report's rows are."""
+
+    SKU = "sku"
+    REASON = "reason"
+    LOCATION = "location"
+    CONDITION = "condition"
+    CHANNEL = "channel"
+
+
+@app.command()
+def report(
+    *,
+    by: Annotated[By, typer.Option(help="What the rows are.")] = By.SKU,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", formats=["%Y-%m-%d"], help="First day of the sales (UTC); else 90 days ago."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            "--to", formats=["%Y-%m-%d"], help="The day after the last (UTC); else up to now."
+        ),
+    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Only what this channel sold.")] = None,
+    location: Annotated[str | None, typer.Option(help="Only what this place handed over.")] = None,
+    min_sold: Annotated[int, typer.Option(min=1, help="Leave out what was sold less.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Rows.")] = 25,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV for spreadsheets.")] = False,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what comes back most, of what was handed over in a period."""
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv or --json, not both")
+    asked: dict[str, str | int] = {"by": by.value, "min_sold": min_sold, "limit": limit}
+    days = {"from": since, "to": until}
+    asked |= {name: _moment(day) for name, day in days.items() if day is not None}
+    names = {"channel": channel, "location": location}
+    asked |= {name: value for name, value in names.items() if value is not None}
+    found = ask_api(lambda api: api.get(REPORT, **asked), api_url, api_key)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif as_csv:
+        _write_csv(found["data"])
+    else:
+        Console().print(report_view(found))
+
+
+def _moment(day: datetime) -> str:
+    return day.replace(tzinfo=UTC).isoformat()
+
+
+_COLUMNS = (
+    "key", "currency", "sold", "announced", "returned", "accepted", "refused", "refunded_minor",
+    "rate_percent", "claimed", "undelivered",
+)  # fmt: skip
+
+
+def _write_csv(rows: list[Json]) -> None:
+    writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)

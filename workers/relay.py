@@ -35,6 +35,7 @@ from adapters.db.relaying import (
     unstarted_orders,
     unstarted_returns,
 )
+from adapters.db.return_alerts import tell_return_rates
 from adapters.db.running_low import tell_running_low
 from adapters.metrics import count_events
 from oms.agenda import Agenda
@@ -45,6 +46,9 @@ from workflows.starting import StartOrder, start_order, start_reroute, start_ret
 LOOKS_EVERY = timedelta(seconds=2)
 FORGETS_EVERY = timedelta(hours=1)
 TELLS_OVERDUE_EVERY = timedelta(seconds=30)
+RATES_EVERY = timedelta(seconds=30)
+"""How often a process asks whether it is time to look at what comes back."""
+
 WATCHES_EVERY = timedelta(seconds=5)
 """How long promises rest after all of them were looked at."""
 
@@ -106,6 +110,9 @@ class Relay:
             tasks.create_task(self._each(self.start_returns, self._returned))
             tasks.create_task(
                 self._each(self.tell_overdue, asyncio.Event(), pause=TELLS_OVERDUE_EVERY)
+            )
+            tasks.create_task(
+                self._each(self.watch_return_rates, asyncio.Event(), pause=RATES_EVERY)
             )
             tasks.create_task(self._each(self.follow_stock, asyncio.Event()))
             tasks.create_task(self._each(self.watch_promises, asyncio.Event(), pause=WATCHES_EVERY))
@@ -262,6 +269,13 @@ class Relay:
         if transfers or expected:
             log.warning("goods_overdue", transfers=transfers, incoming=expected)
         return transfers + expected
+
+    async def watch_return_rates(self) -> int:
+        """Tell once of articles that come back too often, or no longer do."""
+        told = await tell_return_rates(self._engine, datetime.now(UTC))
+        if told:
+            log.info("return_rates_crossed", articles=told)
+        return 0
 
     async def follow_stock(self) -> int:
         """Tell who runs low or out. Never in the way of those who reserve."""

@@ -1018,6 +1018,11 @@ class FulfillmentOrderRow(SQLModel, table=True):
         UniqueConstraint("order_number", "seq", name="fulfillment_order_seq"),
         Index("fulfillment_orders_by_location", "location", "status", "id"),
         Index("fulfillment_orders_by_day", "location", "created_at"),
+        Index(
+            "handed_over_by_day",
+            "handed_over_at",
+            postgresql_where=text("handed_over_at IS NOT NULL"),
+        ),
     )
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
     order_number: str = Field(sa_column=_order())

@@ -188,6 +188,10 @@ class Shop:
         decisions = [Inspected(*each) for each in decided]
         return await self._fact(id, lambda unit, back: returns.inspect_goods(unit, back, decisions))
 
+    async def calls_off(self, id: str) -> None:
+        """The customer keeps it after all."""
+        assert await self._fact(id, returns.cancel_return) is None
+
     async def _fact(self, id: str, fact: Any) -> Refusal | None:
         async def apply(unit: OrderUnit) -> Refusal | None:
             done: Refusal | None = await returns.change_return(

@@ -1,0 +1,97 @@
+"""`oms returns`, against an API whose every answer is known."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapters.http import Http
+from workers import cli
+from workers.api_client import ApiClient
+
+Run = Callable[..., Result]
+
+NONE = dict.fromkeys(("announced", "returned", "accepted", "refused", "claimed", "undelivered"), 0)
+MUG = NONE | {"key": "MUG", "sold": 2, "announced": 2, "returned": 1, "accepted": 1,
+              "refunded_minor": 1999, "currency": "EUR", "rate_percent": 50.0}  # fmt: skip
+LAMP = NONE | {"key": "LAMP", "sold": 40, "returned": 5, "refused": 1, "refunded_minor": 0,
+               "currency": "EUR", "rate_percent": 12.5, "undelivered": 3}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "by": "sku", "from": "2026-08-24T10:00:00Z", "to": "2026-11-22T10:00:00Z", "data": [MUG, LAMP],
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked() -> list[httpx.Request]:
+    return []
+
+
+@pytest.fixture
+def answers() -> dict[str, Any]:
+    """What each path answers."""
+    return {"/v1/reports/returns": REPORT}
+
+
+@pytest.fixture
+def oms(
+    monkeypatch: pytest.MonkeyPatch, asked: list[httpx.Request], answers: dict[str, Any]
+) -> Run:
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=answers[request.url.path])
+
+    def at(url: str, key: str) -> ApiClient:
+        http = Http(url, timeout=timedelta(seconds=1), transport=httpx.MockTransport(reply))
+        return ApiClient(http, key, pause=timedelta())
+
+    monkeypatch.setattr(ApiClient, "at", at)
+    monkeypatch.setenv("OMS_API_KEY", "oms_operator_x")
+    monkeypatch.setenv("OMS_API_URL", "http://api.example")
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda *words: CliRunner().invoke(cli.app, words)
+
+
+def test_the_report_shows_each_article_with_a_bar_as_long_as_its_rate(oms: Run) -> None:
+    shown = oms("returns", "report")
+
+    assert shown.exit_code == 0, shown.output
+    title, headings, mug, lamp = shown.output.splitlines()[:4]
+    assert title == "Returns of what was handed over from 2026-08-24 to 2026-11-22"
+    assert headings.split()[:2] == ["article", "rate"]
+    assert (mug.count("█"), lamp.count("█")) == (24, 6)
+    assert "50.0 %" in mug
+    assert "19.99" in mug
+    assert lamp.split()[-1] == "3", "undelivered parcels stand apart"
+
+
+def test_the_period_and_the_filters_are_asked_of_the_api(
+    oms: Run, asked: list[httpx.Request]
+) -> None:
+    oms(
+        "returns", "report", "--by", "reason", "--from", "2026-10-01", "--to", "2026-11-01",
+        "--channel", "web", "--location", "store-lyon", "--min-sold", "20", "--limit", "5",
+    )  # fmt: skip
+
+    assert dict(asked[-1].url.params) == {
+        "by": "reason", "from": "2026-10-01T00:00:00+00:00", "to": "2026-11-01T00:00:00+00:00",
+        "channel": "web", "location": "store-lyon", "min_sold": "20", "limit": "5",
+    }  # fmt: skip
+
+
+def test_machines_and_spreadsheets_get_the_same_rows(oms: Run) -> None:
+    as_csv = oms("returns", "report", "--csv").output.splitlines()
+
+    assert json.loads(oms("returns", "report", "--json").output) == REPORT
+    assert as_csv[0].startswith("key,currency,sold,announced,returned")
+    assert as_csv[1] == "MUG,EUR,2,2,1,1,0,1999,50.0,0,0"
+    assert oms("returns", "report", "--csv", "--json").exit_code == 2
+
+
+def test_where_nothing_came_back_it_says_so(oms: Run, answers: dict[str, Any]) -> None:
+    answers["/v1/reports/returns"] = REPORT | {"data": []}
+
+    assert "Nothing came back." in oms("returns", "report").output
