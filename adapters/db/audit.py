@@ -250,7 +250,8 @@ SELECT order_number || ' tender ' || tender, format('authorised %s of %s, captur
     ' voided %s', authorized_minor, amount_minor, captured_minor, refunded_minor, voided_minor)
 FROM tenders
 WHERE authorized_minor > amount_minor OR captured_minor + voided_minor > authorized_minor
-    OR refunded_minor > captured_minor
+    OR refunded_minor > captured_minor + lost_minor
+    OR lost_minor <> greatest(0, refunded_minor - captured_minor)
     OR least(authorized_minor, captured_minor, refunded_minor, voided_minor) < 0
 """
 _PARTS_ADD_UP = """
@@ -266,7 +267,8 @@ WHERE l.goods + o.shipping_minor IS DISTINCT FROM o.total_minor
     OR coalesce(t.tendered, 0) <> o.total_minor
 """
 # Units are charged and refunded in order, at prices fixed at placement (`oms.money.share`). What a
-# person gave up may be missing; shipping goes back once nothing is left to keep.
+# person gave up may be missing; shipping goes back once nothing is left to keep, or by a return's
+# terms; a return's fee is kept. Where goods were exchanged, value is in more than one order.
 _CHARGED_WHAT_LEFT = """
 WITH l AS (
     SELECT order_number, sum(total_minor * charged / ordered) AS charged,
@@ -278,13 +280,19 @@ WITH l AS (
         coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund' AND NOT given_up), 0) AS refunded,
         bool_or(given_up AND kind IN ('capture', 'refund')) AS gave_up
     FROM payment_entries GROUP BY 1
+), f AS (
+    SELECT order_number, sum(CAST(terms->>'fee_minor' AS bigint) - fee_left_minor) AS fees
+    FROM returns GROUP BY 1
 ), due AS (
     SELECT o.number, o.shipping_minor, coalesce(e.gave_up, false) AS gave_up,
         l.charged + CASE WHEN o.shipping_captured THEN o.shipping_minor ELSE 0 END AS charged,
-        coalesce(e.captured, 0) AS captured, l.refunded AS owed,
+        coalesce(e.captured, 0) AS captured, l.refunded - coalesce(f.fees, 0) AS owed,
         coalesce(e.refunded, 0) AS refunded
     FROM orders o JOIN l ON l.order_number = o.number LEFT JOIN e ON e.order_number = o.number
+        LEFT JOIN f ON f.order_number = o.number
     WHERE EXISTS (SELECT FROM tenders t WHERE t.order_number = o.number)
+        AND o.exchange_of IS NULL AND NOT EXISTS (SELECT FROM returns r
+            WHERE r.order_number = o.number AND r.resolution = 'exchange')
 )
 SELECT number, format('charged units cost %s, captures ask for %s; refunded units cost %s, refunds'
     ' give back %s', charged, captured, owed, refunded)

@@ -125,8 +125,12 @@ async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
 def _move_sum(unit: OrderUnit, kind: str, amount: int, *, tender: int = 1) -> None:
     assert any(each.tender == tender for each in unit.order.tenders), "an entry has a tender"
     column = _SUM_MOVED_BY[kind]
+    # What was given back and never came in, once a provider takes a capture back, is a loss.
+    lost = ", lost_minor = greatest(0, refunded_minor - captured_minor - :amount)"
+    also = lost if kind == "capture" else ""
     unit.run(
-        f"UPDATE tenders SET {column} = {column} + :amount WHERE order_number = :n AND tender = :t",
+        f"UPDATE tenders SET {column} = {column} + :amount{also}"
+        " WHERE order_number = :n AND tender = :t",
         amount=amount,
         n=unit.number,
         t=tender,
@@ -152,9 +156,24 @@ async def settle_entry(
         return PaymentOutcome(status="failed", reason=entry.reason)
     if entry.status == "succeeded":
         _move_sum(unit, entry.kind, -entry.amount_minor, tender=entry.tender)
+        _tell_loss(unit, entry)
         await _reopen(unit, entry)
     await _fail(unit, entry, result.reason, settled_by)
     return PaymentOutcome(status="failed", reason=result.reason)
+
+
+def _tell_loss(unit: OrderUnit, entry: PaymentEntry) -> None:
+    """Say what is lost: given back to the customer, and now taken back from us too."""
+    tender = next(each for each in unit.order.tenders if each.tender == entry.tender)
+    lost = tender.refunded_minor - (tender.captured_minor - entry.amount_minor)
+    if entry.kind == "capture" and lost > 0:
+        amount = format_money(lost, entry.currency)
+        unit.tell(
+            "payment.lost",
+            f"{amount} were given back, and the capture was taken back after that",
+            key=entry.key,
+            amount_minor=lost,
+        )
 
 
 async def _reopen(unit: OrderUnit, entry: PaymentEntry) -> None:

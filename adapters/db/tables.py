@@ -1134,13 +1134,16 @@ class ShipmentScanRow(SQLModel, table=True):
 class TenderRow(SQLModel, table=True):
     """What an order is paid with, and its sums. One tender an order today; the key allows more.
 
-    The checks are the last guard; each sum moves by one conditional update.
+    The checks are the last guard; each sum moves by one conditional update. `lost_minor`: given
+    back before the provider took the capture of it back; only so do refunds exceed captures.
     """
 
     __tablename__ = "tenders"
     __table_args__ = (
         CheckConstraint("captured_minor <= authorized_minor", name="captured_within_authorized"),
-        CheckConstraint("refunded_minor <= captured_minor", name="refunded_within_captured"),
+        CheckConstraint(
+            "refunded_minor <= captured_minor + lost_minor", name="refunded_within_captured"
+        ),
         CheckConstraint(
             "voided_minor <= authorized_minor - captured_minor", name="voided_within_open"
         ),
@@ -1169,6 +1172,7 @@ class TenderRow(SQLModel, table=True):
     voided_minor: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
     )
+    lost_minor: int = Field(default=0, sa_column=Column(BIGINT, nullable=False, server_default="0"))
     authorisation: str | None = None
     capture_before: datetime | None = Field(default=None, sa_column=_when())
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import text
+
 from adapters.db import nodes, parcels, returns
+from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
 from adapters.db.nodes import Parcel
 from adapters.db.return_book import SqlReturns
@@ -13,6 +16,7 @@ from adapters.db.unit import OrderUnit
 from oms import agenda as due_for
 from oms import return_agenda as due_back
 from oms.agenda import Due, order_agenda
+from oms.audit import Finding
 from oms.cancelling import Refusal
 from oms.numbers import number_from, order_of
 from oms.orders import Order
@@ -36,6 +40,20 @@ class Shop:
         self.returns = SqlReturns(self.book)
         self.now: datetime = NOW
         self._placed = 0
+
+    async def findings(self) -> list[Finding]:
+        """What the audit of our own books finds wrong; nothing, as it should be."""
+        async with self.stockroom.db.connect() as tx:
+            found = (await read_snapshot(tx, self.now)).findings
+        return [each for each in found if not each.pending]
+
+    async def tale(self, number: str) -> list[str]:
+        """What happened to an order, by kind, oldest first."""
+        async with self.stockroom.db.connect() as tx:
+            rows = await tx.execute(
+                text("SELECT kind FROM events WHERE order_number = :n ORDER BY seq"), {"n": number}
+            )
+            return list(rows.scalars())
 
     # --- orders ---
 
