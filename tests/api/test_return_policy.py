@@ -1,8 +1,12 @@
+from datetime import timedelta
 from typing import Any
+
+from sqlalchemy import text
 
 from adapters.db.return_policies import current_policy, policy_of
 from oms.return_policy import USUAL
-from tests.api.conftest import Api
+from tests.api.conftest import Api, key
+from tests.api.test_returns import a_request, ask, codes, delivered
 
 POLICY = "/v1/return-policy"
 
@@ -91,3 +95,56 @@ async def test_a_check_stores_nothing_and_notes_what_may_be_a_slip(api: Api) -> 
         "/rules",
     ]
     assert (await api.operator.get(POLICY)).headers["etag"] == before
+
+
+async def test_returns_are_agreed_by_the_policy_that_stands_and_keep_their_terms(api: Api) -> None:
+    number = await delivered(api, ago=timedelta(days=20))
+    await api.operator.put(
+        POLICY, json=a_policy({"window_days": 30, "fees_minor": {"post": 490}}, currency="EUR")
+    )
+    first = await ask(api, number)
+    shut = a_policy({"name": "Ten days", "window_days": 10})
+    version = (await api.operator.put(POLICY, json=shut)).json()["version"]
+    late = await api.channel.post("/v1/returns", json=a_request(number), headers=key())
+    kept = (await api.operator.get(f"/v1/returns/{first['id']}")).json()
+    async with api.engine.connect() as tx:
+        stored = await tx.execute(
+            text("SELECT policy_version, terms FROM returns WHERE id = :id"), {"id": first["id"]}
+        )
+        by, terms = stored.one()
+
+    assert first["refund_minor"] == kept["refund_minor"] == 1999 - 490
+    assert codes(late) == [("/lines/0", "outside_window")]
+    assert "10 days after delivery" in late.json()["errors"][0]["detail"]
+    assert (by, terms["fee_minor"]) == (version - 1, 490)
+
+
+async def test_a_reason_may_want_a_photo_and_a_person(api: Api) -> None:
+    number = await delivered(api)
+    await api.operator.put(
+        POLICY, json=a_policy({"photo_for": ["damaged"], "approval_for": ["damaged"]})
+    )
+    line = {"line": 1, "quantity": 1, "reason": "damaged"}
+    bare = await api.channel.post(
+        "/v1/returns", json=a_request(number, lines=[line]), headers=key()
+    )
+    waits = await ask(api, number, lines=[{**line, "photos": ["https://p.example/1.jpg"]}])
+    approved = await api.operator.post(f"/v1/returns/{waits['id']}/approve", json={}, headers=key())
+
+    assert codes(bare) == [("/lines/0", "photo_missing")]
+    assert waits["status"] == "requested"
+    assert approved.json()["status"] == "approved"
+
+
+async def test_a_final_sale_by_tag_and_country_does_not_come_back(api: Api) -> None:
+    number = await delivered(api)
+    lamp = {"name": "Desk lamp", "tags": ["outlet"]}
+    await api.operator.put("/v1/products/LAMP-01", json=lamp)
+    outlet = {"name": "Outlet", "when": {"tags": ["outlet"]}, "returnable": False}
+    await api.operator.put(POLICY, json=a_policy(outlet, {"name": "Rest"}))
+    refused = await api.channel.post("/v1/returns", json=a_request(number), headers=key())
+    await api.operator.put(POLICY, json=a_policy({**outlet, "when": {"countries": ["NO"]}}, {}))
+
+    assert codes(refused) == [("/lines/0", "final_sale")]
+    assert "Outlet" in refused.json()["errors"][0]["detail"]
+    assert (await ask(api, number))["status"] == "approved"

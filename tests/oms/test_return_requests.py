@@ -173,6 +173,24 @@ def test_units_that_are_announced_already_are_not_announced_again() -> None:
     assert asked(order, a_request((1, 1))).lines
 
 
+def test_what_is_on_its_way_back_undelivered_is_neither_announced_nor_claimed() -> None:
+    parcels = [
+        a_parcel(delivered_at=THERE),
+        a_parcel(id="2222-2222-2-S2", seq=2, status="returned_to_sender"),
+    ]
+    order = an_order(a_line(1, delivered=1, shipped=1, charged=2), shipments=parcels)
+    back = asked(order, a_request((1, 1)))
+    order = with_return(order, back, kind="undeliverable", shipment="2222-2222-2-S2")
+
+    assert asked(order, a_request((1, 1))).lines
+    assert [each[1] for each in refused(order, a_request((1, 2)))] == ["more_than_sent"]
+    assert claim_flaws(order, a_claim((1, 2)), USUAL, tags={}, now=NOW)
+    delivered = Order.model_validate(
+        order.model_dump() | {"shipments": [each | {"delivered_at": THERE} for each in parcels]}
+    )
+    assert asked(delivered, a_request((1, 2))).lines
+
+
 # --- the window -----------------------------------------------------------------------------
 
 
