@@ -12,12 +12,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import psycopg
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from adapters.db.engine import connect as connect_database
+from adapters.db.master import LOCATIONS, get
 from adapters.db.migrate import is_current
+from adapters.db.return_policies import current_policy
 from adapters.db.rule_sets import list_rule_sets, missing_rates
 from oms.rule_checks import read_rule_set
 from oms.rules import RuleSet
@@ -44,6 +47,7 @@ _START = "make up"
 _FETCH = ".venv/bin/oms setup"
 _DEPLOY = ".venv/bin/oms deploy"
 _RULES = "routing rules"
+_RETURNS = "return policy"
 
 
 class Health(StrEnum):
@@ -222,7 +226,8 @@ async def _database(url: str) -> list[Finding]:
         return [good("database", "answers"), migrations, broken("mode", detail, "oms recover")]
     if not current:
         return [good("database", "answers"), migrations]
-    return [good("database", "answers"), migrations, await routing_rules(url)]
+    rules = [await routing_rules(url), await return_policy(url)]
+    return [good("database", "answers"), migrations, *rules]
 
 
 async def routing_rules(url: str) -> Finding:
@@ -245,6 +250,26 @@ async def routing_rules(url: str) -> Finding:
         return good(_RULES, name)
     put = f".venv/bin/oms routing put {active[0]['id']} FILE --activate"
     return Finding(_RULES, Health.NOTE, f"{name}: {' '.join(each.detail for each in missing)}", put)
+
+
+async def return_policy(url: str) -> Finding:
+    """Say which return policy stands, and whether goods can be sent where it says."""
+    engine = connect_database(url)
+    try:
+        async with engine.connect() as tx:
+            stands = await current_policy(tx)
+            to = stands.policy.return_to
+            place = None if to is None else await get(tx, LOCATIONS, to)
+    except ValidationError:
+        detail = "the newest version cannot be read, so nothing can be returned"
+        return broken(_RETURNS, detail, ".venv/bin/oms returns policy put FILE")
+    finally:
+        await engine.dispose()
+    name = "the usual one: 30 days for everything" if not stands.version else f"v{stands.version}"
+    if to is None or (place is not None and place["active"]):
+        return good(_RETURNS, name)
+    detail = f"{name}: parcels go to {to}, which is closed, so none can be asked for"
+    return broken(_RETURNS, detail, ".venv/bin/oms returns policy put FILE")
 
 
 async def _temporal(address: str, workers: Mapping[str, int | None]) -> list[Finding]:

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text as sql
 
+from adapters.db.engine import connect
 from tests.workers.desk import CommandDesk, an_api
 from workers import commands_return_policy
+from workers.doctor import Health, return_policy
 from workers.example_policies import names, text
 
 FIRST = """\
@@ -107,3 +110,24 @@ async def test_every_ready_made_policy_can_be_printed_and_put(desk: CommandDesk)
     assert (await desk.oms("examples", "none")).exit_code == 1
     listed = await desk.oms("examples")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == names()
+
+
+async def test_the_doctor_says_which_policy_stands_and_whether_parcels_can_go_there(
+    desk: CommandDesk, database_url: str
+) -> None:
+    place = {"name": "Returns", "kind": "warehouse", "address": {"country": "FR"}}
+    usual = await return_policy(database_url)
+    await desk.http.put("/v1/locations/wh-back", json=place)
+    await desk.oms("put", desk.file(f"return_to: wh-back\n{FIRST}"))
+    well = await return_policy(database_url)
+    await desk.http.put("/v1/locations/wh-back", json={**place, "active": False})
+    closed = await return_policy(database_url)
+    engine = connect(database_url)
+    async with engine.begin() as tx:
+        await tx.execute(sql("UPDATE return_policies SET document = '{}'"))
+    await engine.dispose()
+    unreadable = await return_policy(database_url)
+
+    assert (usual.health, well.health, well.detail) == (Health.GOOD, Health.GOOD, "v1")
+    assert (closed.health, unreadable.health) == (Health.BROKEN, Health.BROKEN)
+    assert "wh-back, which is closed" in closed.detail
