@@ -1,5 +1,6 @@
 """Goods that came back are put where they belong, each unit once."""
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +13,17 @@ from sqlalchemy import text
 
 from adapters.db import restocking, returns
 from adapters.db.audit import read_snapshot
-from adapters.db.recalls import recall
+from adapters.db.recalls import end_recall, recall
 from adapters.db.return_lots import NewWay, place_again
-from adapters.db.transfers import load_transfer
+from adapters.db.stock import StockChange
+from adapters.db.transfers import NewTransfer, load_transfer, request_transfer
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.numbers import order_of
 from oms.return_policy import Disposition, ReturnPolicy, VersionedPolicy
 from oms.returns import Lot, Return, Terms
 from oms.transfers import Transfer
+from tests.adapters.db.crowds import deadlocks
 from tests.adapters.db.delivered import Shop
 from tests.adapters.db.stockroom import NOW, Stockroom
 
@@ -392,3 +395,51 @@ async def test_the_audit_finds_goods_that_are(shop: Shop, how: str) -> None:
         found = (await read_snapshot(tx, shop.now)).findings
 
     assert any(each.about.startswith(id) and not each.pending for each in found)
+
+
+async def test_goods_put_away_at_once_beside_transfers_and_recalls_meet_no_deadlock(
+    shop: Shop, database_url: str
+) -> None:
+    async def moves(origin: str, destination: str, i: int) -> None:
+        new = NewTransfer(
+            id=f"T-{origin}-{i}",
+            origin=origin,
+            destination=destination,
+            lines=(("LAMP", 1), ("MUG", 1)),
+            reference=f"moves-{origin}-{i}",
+        )
+        async with shop.stockroom.db.begin() as tx:
+            await request_transfer(tx, new, actor="ada", at=NOW)
+
+    async def recalls(sku: str) -> None:
+        async with shop.stockroom.db.begin() as tx:
+            await recall(tx, sku, None)
+        async with shop.stockroom.db.begin() as tx:
+            await end_recall(tx, sku, None)
+
+    await shop.stockroom.holds("MUG", "lyon", 10)
+    backs = []
+    for _ in range(6):
+        number = await shop.delivers(("LAMP", 1), ("MUG", 1))
+        id = await shop.asks(number, (1, 1), (2, 1), location="paris")
+        await shop.receives(id, (1, 1, "as_new"), (2, 1, "opened"), at="paris")
+        await shop.inspects(id, (1, 1, True), (2, 1, True))
+        backs.append(id)
+    for sku in ("LAMP", "MUG"):
+        for place in ("nice", "paris"):
+            await shop.stockroom.change(
+                f"more:{sku}:{place}", StockChange(sku=sku, location=place, on_hand=20)
+            )
+    to_nice = rules({"disposition": "restock_elsewhere", "to": "nice"})
+
+    await asyncio.gather(
+        *(put_away(shop, id, to_nice) for id in backs),
+        *(moves("nice", "paris", i) for i in range(6)),
+        *(moves("paris", "nice", i) for i in range(6)),
+        *(recalls(sku) for sku in ("LAMP", "MUG", "LAMP", "MUG")),
+    )
+
+    placed = [lot for id in backs for lot in await lots(shop, id)]
+    assert [lot.state for lot in placed] == ["placed"] * 12
+    await nothing_is_wrong(shop)
+    assert await deadlocks(shop.stockroom, database_url) == 0
