@@ -239,7 +239,7 @@ class Relay:
                 words=f"{each.kind.capitalize()} {each.id}: {each.units} units, {each.via}",
                 task_queue=self._common["task_queue"],
             )
-            await mark_return_started(self._engine, each.id, datetime.now(UTC))
+            await mark_return_started(self._engine, each, datetime.now(UTC))
         return len(found)
 
     async def _start(self, order: Unstarted, now: datetime) -> None:

@@ -153,7 +153,9 @@ async def start_reroute(client: Client, ref: RerouteRef, *, task_queue: str) -> 
 
 
 async def start_return(client: Client, ref: ReturnRef, *, words: str, task_queue: str) -> None:
-    """Start the process of a return unless it runs. `words`: for people; nothing personal.
+    """Start the process of a return, or tell the one that runs. `words`: for people.
+
+    A run that is about to end when the return is opened again hears of it, or a new one starts.
 
     Raises:
         temporalio.service.RPCError: Temporal does not answer.
@@ -163,6 +165,8 @@ async def start_return(client: Client, ref: ReturnRef, *, words: str, task_queue
         ref,
         id=return_workflow_id(ref.id),
         task_queue=task_queue,
+        start_signal="changed",
+        start_signal_args=["it is to be carried on"],
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=TypedSearchAttributes(
             [SearchAttributePair(ORDER, ref.order), SearchAttributePair(STAGE, "requested")]

@@ -85,13 +85,14 @@ async def mark_started(tx: AsyncConnection, number: str, at: datetime) -> Order:
 
 
 class UnstartedReturn(NamedTuple):
-    """A return that no run carries."""
+    """A return that no run carries. `seen`: its row as it was read."""
 
     id: str
     order_number: str
     kind: str
     via: str
     units: int
+    seen: str
 
 
 async def unstarted_returns(engine: AsyncEngine, *, most: int) -> list[UnstartedReturn]:
@@ -100,7 +101,8 @@ async def unstarted_returns(engine: AsyncEngine, *, most: int) -> list[Unstarted
         rows = await connection.execute(
             text(
                 "SELECT r.id, r.order_number, r.kind, r.via, (SELECT sum(quantity)::int"
-                " FROM return_lines l WHERE l.return_id = r.id) AS units FROM returns r"
+                " FROM return_lines l WHERE l.return_id = r.id) AS units,"
+                " r.xmin::text AS seen FROM returns r"
                 " WHERE r.started_at IS NULL ORDER BY r.requested_at LIMIT :most"
             ),
             {"most": most},
@@ -108,11 +110,19 @@ async def unstarted_returns(engine: AsyncEngine, *, most: int) -> list[Unstarted
         return [UnstartedReturn(*row) for row in rows]
 
 
-async def mark_return_started(engine: AsyncEngine, id: str, at: datetime) -> None:
-    """Write that a run carries the return."""
+async def mark_return_started(engine: AsyncEngine, back: UnstartedReturn, at: datetime) -> None:
+    """Write that a run carries the return, unless its row changed since it was read.
+
+    What happened meanwhile may have opened it again, and then its run may have ended before. One
+    look more finds it unstarted still; to start what runs does no harm.
+    """
     async with by_statement(engine).connect() as tx:
         await tx.execute(
-            text("UPDATE returns SET started_at = :at WHERE id = :id"), {"at": at, "id": id}
+            text(
+                "UPDATE returns SET started_at = :at WHERE id = :id AND started_at IS NULL"
+                " AND xmin::text = :seen"
+            ),
+            {"at": at, "id": back.id, "seen": back.seen},
         )
 
 

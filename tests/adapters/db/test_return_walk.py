@@ -6,7 +6,7 @@ than the usual few are drawn anew each time. A failure prints the way there.
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -78,12 +78,15 @@ class Returns(RuleBasedStateMachine):
     def _do(self, what: Coroutine[Any, Any, _T]) -> _T:
         return self._loop.run(what)
 
+    def _one(self, data: st.DataObject, found: Sequence[_T]) -> _T:
+        return found[data.draw(st.integers(0, len(found) - 1))]
+
     def _order(self, data: st.DataObject) -> Order:
-        return data.draw(st.sampled_from(self._do(self.walk.orders())), label="order")
+        return self._one(data, self._do(self.walk.orders()))
 
     def _return(self, data: st.DataObject) -> tuple[Order, Return] | None:
         found = self._do(self.walk.returns())
-        return data.draw(st.sampled_from(found), label="return") if found else None
+        return self._one(data, found) if found else None
 
     def _some(self, units: list[int], back: Return) -> list[tuple[int, int]]:
         lines = zip((line.line for line in back.lines), units, strict=False)
@@ -188,8 +191,7 @@ class Returns(RuleBasedStateMachine):
             if not (found := self._return(data)):
                 return
             if due := self.walk.due(*found):
-                one = data.draw(st.sampled_from(due), label="due")
-                self._do(self.walk.does(*found, one, luck))
+                self._do(self.walk.does(*found, self._one(data, due), luck))
 
     @precondition(lambda self: self.sells)
     @rule(data=st.data())

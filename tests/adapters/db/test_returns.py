@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.db.relaying import mark_return_started, unstarted_returns
 from oms.ports import Approved, Declined
 from oms.returns import ReturnStatus, Terms
 from tests.adapters.db.delivered import Shop
@@ -175,3 +176,20 @@ async def test_a_capture_taken_back_after_its_refund_is_a_loss_and_breaks_nothin
     yes = Approved(provider_reference="p-2")
     await shop.book.settle_payment(f"{number}:capture:1", yes, shop.now, settled_by="operator")
     assert await shop.findings() == []
+
+
+async def test_a_return_that_changed_while_its_run_was_started_is_looked_at_once_more(
+    shop: Shop,
+) -> None:
+    """It may have been closed and opened again meanwhile, and then no run is left."""
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    (seen,) = await unstarted_returns(shop.book.engine, most=9)
+    await shop.receives(id, (1, 1, "as_new"))
+
+    await mark_return_started(shop.book.engine, seen, shop.now)
+    (again,) = await unstarted_returns(shop.book.engine, most=9)
+    await mark_return_started(shop.book.engine, again, shop.now)
+
+    assert again.id == id
+    assert await unstarted_returns(shop.book.engine, most=9) == []
