@@ -222,6 +222,8 @@ def _words(restarted: Restarted) -> str:
     return (
         f"{restarted.looked_at} open orders; {len(restarted.orders)} had no run and get one,"
         f" {len(restarted.parts)} fulfillment orders had none and have one."
+        f" {restarted.returns_looked_at} open returns; {len(restarted.returns)} had no run and get"
+        " one."
     )
 
 

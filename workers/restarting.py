@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.db.unit import load_orders
 from oms.agenda import fulfillment_ended
-from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.numbers import fulfillment_workflow_id, order_workflow_id, return_workflow_id
 from oms.orders import Order
 from workflows.messages import FulfillmentRef
 from workflows.starting import start_fulfillment
@@ -23,11 +23,13 @@ _RPC_TIMEOUT = timedelta(seconds=10)
 
 
 class Restarted(NamedTuple):
-    """What got a run again, and how many open orders were looked at."""
+    """What got a run again, and how many open orders and returns were looked at."""
 
     orders: tuple[str, ...]
     parts: tuple[str, ...]
     looked_at: int
+    returns: tuple[str, ...] = ()
+    returns_looked_at: int = 0
 
 
 async def restart_missing(
@@ -39,17 +41,17 @@ async def restart_missing(
     numbers: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Restarted:
-    """Give a run to every open order that has none, and to every part that a location serves.
+    """Give a run to every open order and return without one, and every part that is served.
 
-    An order is handed to the relay, which starts it within seconds, and its parts with it; a part
-    whose order runs is started here. What runs is left alone, so this may be repeated.
+    An order is handed to the relay, which starts it within seconds, and its parts with it; so is a
+    return. A part whose order runs is started here. What runs is left alone: this may be repeated.
 
     Args:
         engine: The books.
         client: Of the Temporal server that shall carry them.
         task_queue: Of the workers.
         heal_seconds: As the workers have it.
-        numbers: Only these orders; all open ones by default.
+        numbers: Only these orders and their returns; all open ones by default.
         progress: Told how many orders are done, and of how many.
     """
     async with engine.connect() as tx:
@@ -92,7 +94,43 @@ async def restart_missing(
             text("UPDATE orders SET started_at = NULL WHERE number = ANY(:numbers)"),
             {"numbers": orders},
         )
-    return Restarted(tuple(sorted(orders)), tuple(sorted(parts)), len(opened))
+    returns, looked_at = await _restart_returns(engine, client, numbers)
+    return Restarted(
+        tuple(sorted(orders)), tuple(sorted(parts)), len(opened), tuple(sorted(returns)), looked_at
+    )
+
+
+async def _restart_returns(
+    engine: AsyncEngine, client: Client, numbers: Sequence[str] | None
+) -> tuple[list[str], int]:
+    """Hand open returns without a run to the relay. Those, and how many were looked at."""
+    async with engine.connect() as tx:
+        rows = await tx.execute(
+            text(
+                "SELECT id FROM returns WHERE closed_at IS NULL AND started_at IS NOT NULL"
+                " AND (CAST(:numbers AS text[]) IS NULL OR order_number = ANY(:numbers))"
+                " ORDER BY id"
+            ),
+            {"numbers": None if numbers is None else list(numbers)},
+        )
+        opened = [row.id for row in rows]
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def is_gone(id: str) -> bool:
+        async with gate:
+            return not await _runs(client, return_workflow_id(id))
+
+    gone = await asyncio.gather(*(is_gone(id) for id in opened))
+    lost = [id for id, is_lost in zip(opened, gone, strict=True) if is_lost]
+    async with engine.begin() as tx:
+        await tx.execute(
+            text(
+                "WITH lost AS (UPDATE returns SET started_at = NULL WHERE id = ANY(:ids)"
+                " RETURNING 1) SELECT pg_notify('oms_returns', '') FROM lost"
+            ),
+            {"ids": lost},
+        )
+    return lost, len(opened)
 
 
 async def _runs(client: Client, workflow_id: str) -> bool:

@@ -30,7 +30,7 @@ async def test_terminated_runs_are_started_again_and_forget_no_parked_step(world
     await world.scan(tracking_number, "delivered")
     done = await world.until_closed(number)
 
-    assert restarted == ((number,), (), 1)
+    assert restarted == Restarted((number,), (), 1)
     assert (done["status"], done["payment_status"]) == ("completed", "paid")
     cleared = [e for e in await world.timeline(number) if e["kind"] == "attention.cleared"]
     assert len(cleared) == 1
@@ -48,8 +48,8 @@ async def test_a_part_alone_that_was_terminated_gets_a_run_again(world: World) -
     await world.scan(tracking_number, "delivered")
     await world.until_closed(number)
 
-    assert restarted == ((), (id,), 1)
-    assert twice == ((), (), 1)
+    assert restarted == Restarted((), (id,), 1)
+    assert twice == Restarted((), (), 1)
     await world.audit_is_clean()
 
 
@@ -60,5 +60,22 @@ async def test_what_runs_or_is_closed_is_not_started_again(world: World) -> None
     await world.ok("POST", f"/v1/orders/{closed}/cancel", {"reason": "changed my mind"})
     await world.until_closed(closed)
 
-    assert await restart(world) == ((), (), 1)
-    assert await restart(world, closed) == ((), (), 0)
+    assert await restart(world) == Restarted((), (), 1)
+    assert await restart(world, closed) == Restarted((), (), 0)
+
+
+async def test_a_return_that_was_terminated_gets_a_run_again_and_goes_on(world: World) -> None:
+    number = (await world.place())["number"]
+    await world.scan(await world.sends(number), "delivered")
+    await world.until_status(number, "completed")
+    id = (await world.ask_return(number))["id"]
+    await world.until_back(id, lambda back: back["parcels"][0]["tracking_number"] is not None)
+
+    await world.temporal.get_workflow_handle(f"return/{id}").terminate("pressed by mistake")
+    await world.takes_back(id)
+    restarted = await restart(world)
+    done = await world.until_return(id, "closed")
+
+    assert restarted == Restarted((), (), 0, (id,), 1)
+    assert [refund["status"] for refund in done["refunds"]] == ["succeeded"]
+    await world.audit_is_clean()
