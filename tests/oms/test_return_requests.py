@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from oms.orders import Order
+from oms.return_money import owed
 from oms.return_policy import (
     FAULTS_OF_OURS,
     MOMENTS,
@@ -638,3 +639,68 @@ def test_an_exchange_neither_makes_money_nor_loses_it(
     for each in agreed.lines:
         assert each.exchange is not None
         assert 0 <= each.exchange.carried_minor <= each.worth_minor
+
+
+def settled(order: Order, id: str) -> tuple[Order, int]:
+    """The order after all of a return came, was accepted and paid back; and what was paid."""
+    raw = order.model_dump()
+    back = next(each for each in raw["returns"] if each["id"] == id)
+    back["lots"] = [
+        {
+            "id": line["line"],
+            "line": line["line"],
+            "sku": line["sku"],
+            "condition": "as_new",
+            "location": "lyon",
+            "quantity": line["quantity"],
+            "state": "accepted",
+            "at": NOW,
+        }
+        for line in back["lines"]
+    ]
+    for line in back["lines"]:
+        line["received"] = line["quantity"]
+    arrived = Order.model_validate(raw)
+    due = owed(arrived, arrived.return_(id))
+    for line in back["lines"]:
+        line["settled"] = line["refunded"] = due.refund[line["line"]]
+        raw["lines"][line["line"] - 1]["refunded"] += due.refund[line["line"]]
+    back["closed_at"] = NOW
+    back["fee_left_minor"] -= due.fee_minor
+    raw["shipping_refunded"] = raw["shipping_refunded"] or bool(due.shipping_minor)
+    return Order.model_validate(raw), due.amount_minor
+
+
+@given(
+    units=st.lists(_FEW, min_size=1, max_size=3),
+    prices=st.lists(st.integers(0, 4000), min_size=3, max_size=3),
+    rule=_RULES,
+    wanted=st.lists(
+        st.tuples(st.dictionaries(st.integers(1, 3), _FEW, min_size=1), _REASONS), max_size=8
+    ),
+)
+def test_what_was_told_is_what_is_paid_when_all_of_it_comes_back(
+    units: list[int],
+    prices: list[int],
+    rule: dict[str, Any],
+    wanted: list[tuple[dict[int, int], str]],
+) -> None:
+    lines = [
+        a_line(i, delivered=count, charged=count) | {"total_minor": price}
+        for i, (count, price) in enumerate(zip(units, prices, strict=False), 1)
+    ]
+    order = an_order(*lines, shipments=[a_parcel(delivered_at=THERE)], shipping_captured=True)
+    policy, given, fees = a_policy(rule), 0, 0
+    for counts, reason in wanted:
+        agreed = agree(order, a_request(*counts.items(), reason=reason), policy, tags={}, now=NOW)
+        if isinstance(agreed, Agreed):
+            order = with_return(order, agreed, fee_left_minor=agreed.terms.fee_minor)
+            order, paid = settled(order, order.returns[-1].id)
+            assert paid == agreed.refund_minor
+            given, fees = given + paid, fees + agreed.terms.fee_minor
+
+    whole = sum(line.total_minor for line in order.lines) + order.shipping_minor
+    assert given <= whole
+    if not any(order.returnable(line.line) for line in order.lines):
+        kept_shipping = 0 if order.shipping_refunded else order.shipping_minor
+        assert given + kept_shipping + fees >= whole
