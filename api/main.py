@@ -30,6 +30,7 @@ from api import (
     return_labels,
     return_lots,
     return_policy,
+    return_quotes,
     return_reports,
     returns,
     routing,
@@ -76,6 +77,7 @@ ROUTERS = (
     return_labels.router,
     routing.router,
     return_policy.router,
+    return_quotes.router,
     health.router,
 )
 

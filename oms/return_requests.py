@@ -110,7 +110,8 @@ class Buyer(Message):
 class AgreedLine(Message):
     """Units of a line as agreed. `worth_minor`: what was paid for them.
 
-    `exchange`: what is wanted instead, and what of that they pay for.
+    `until`: when its window closes; None while no window has begun to close. `exchange`: what is
+    wanted instead, and what of that they pay for.
     """
 
     line: int
@@ -119,13 +120,15 @@ class AgreedLine(Message):
     reason: str
     photos: tuple[str, ...] = ()
     worth_minor: int
+    until: datetime | None = None
     exchange: ExchangedLine | None = None
 
 
 class Agreed(Message):
     """What may come back, and on which terms. Amounts are the order's currency.
 
-    `refund_minor`: what the customer is told they get, if all comes back and is accepted.
+    `refund_minor`: what the customer is told they get, if all comes back and is accepted;
+    `shipping_minor` of it for the outbound way.
     `pay_minor`: what an exchange costs beyond what comes back. `needs_approval`: why a person must
     approve it first. `policy_version`: whose terms these are. `remind_at`, `expire_at`: what
     happens to one who sends nothing; None for goods that are not sent.
@@ -134,6 +137,7 @@ class Agreed(Message):
     terms: Terms
     lines: tuple[AgreedLine, ...]
     refund_minor: int
+    shipping_minor: int = 0
     pay_minor: int = 0
     needs_approval: str | None = None
     policy_version: int
@@ -431,6 +435,7 @@ def _agreed(
             reason=each.reason,
             photos=tuple(said.photos),
             worth_minor=worth_of(order, each.line, each.quantity),
+            until=window_end(order, each.line.line, each.rule),
         )
         for said, each in zip(asked, lines, strict=True)
     )
@@ -441,6 +446,7 @@ def _agreed(
         terms=terms,
         lines=agreed,
         refund_minor=max(0, worth + shipping - terms.fee_minor),
+        shipping_minor=shipping,
         needs_approval=why_approval(order, policy.policy, lines, worth),
         policy_version=policy.version,
     )
@@ -479,6 +485,7 @@ def _with_exchange(order: Order, agreed: Agreed, wanted: Sequence[Wanted]) -> Ag
             "terms": terms,
             "lines": tuple(lines),
             "refund_minor": max(0, left - terms.fee_minor),
+            "shipping_minor": 0,
             "pay_minor": sum(new.total_minor for _, new in taken),
         }
     )

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -148,3 +148,25 @@ async def test_a_final_sale_by_tag_and_country_does_not_come_back(api: Api) -> N
     assert codes(refused) == [("/lines/0", "final_sale")]
     assert "Outlet" in refused.json()["errors"][0]["detail"]
     assert (await ask(api, number))["status"] == "approved"
+
+
+async def test_the_refund_is_told_before_the_customer_agrees_and_nothing_is_stored(
+    api: Api,
+) -> None:
+    number = await delivered(api, ago=timedelta(days=2))
+    policy = a_policy({"window_days": 30, "fees_minor": {"post": 490}}, currency="EUR")
+    await api.operator.put(POLICY, json=policy)
+    quote = await api.channel.post("/v1/returns/quote", json=a_request(number))
+    told = quote.json()
+    late = await api.channel.post("/v1/returns/quote", json=a_request(number, 99))
+    theirs = await api.other_channel.post("/v1/returns/quote", json=a_request(number))
+    none = (await api.channel.get(f"/v1/returns?order={number}")).json()["data"]
+    asked = await ask(api, number)
+
+    assert (quote.status_code, none) == (200, [])
+    assert (told["goods_minor"], told["fee_minor"], told["shipping_minor"]) == (1999, 490, 0)
+    assert told["refund_minor"] == asked["refund_minor"] == 1509
+    assert (told["refund_at"], told["needs_approval"]) == ("inspection", False)
+    assert datetime.fromisoformat(told["lines"][0]["until"]) - datetime.now(UTC) > timedelta(27)
+    assert codes(late) == [("/lines/0", "more_than_sent")]
+    assert theirs.status_code == 404
