@@ -5,6 +5,7 @@ import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 import pytest
@@ -22,7 +23,7 @@ from adapters.db.book import SqlBook
 from adapters.db.engine import connect
 from adapters.http import Http
 from api.order_commands import HoldReason
-from oms import agenda, errors
+from oms import agenda, errors, return_agenda
 from oms.decisions import Action
 from oms.errors import OmsError
 from oms.payments import PaymentKind
@@ -61,16 +62,24 @@ def rows_of(page: str) -> dict[str, str]:
 def steps_that_may_park() -> set[str]:
     """The kinds of steps, read from where the agenda names them; money's own from its entries."""
     kinds = {"authorise" if kind == "authorization" else kind for kind in get_args(PaymentKind)}
-    for call in ast.walk(ast.parse(inspect.getsource(agenda))):
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Due":
-            given = {keyword.arg: keyword.value for keyword in call.keywords}
-            kinds |= _constants(given["do"]) if "step" not in given else _first_words(given["step"])
-    return kinds - {agenda.SERVE}
+    for module in (agenda, return_agenda):
+        for call in ast.walk(ast.parse(inspect.getsource(module))):
+            name = getattr(call.func, "id", "") if isinstance(call, ast.Call) else ""
+            if isinstance(call, ast.Call) and name == "Due":
+                kinds |= _steps_of(call, module)
+            elif isinstance(call, ast.Call) and name == "_attention":
+                kinds |= _first_words(call.args[1])
+    return kinds - {agenda.SERVE, ""}
 
 
-def _constants(node: ast.expr) -> set[str]:
+def _steps_of(call: ast.Call, module: ModuleType) -> set[str]:
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    return _constants(given["do"], module) if "step" not in given else _first_words(given["step"])
+
+
+def _constants(node: ast.expr, module: ModuleType) -> set[str]:
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-    return {getattr(agenda, name) for name in names if name.isupper()}
+    return {getattr(module, name) for name in names if name.isupper()}
 
 
 def _first_words(node: ast.expr) -> set[str]:
@@ -81,7 +90,8 @@ def _first_words(node: ast.expr) -> set[str]:
 def test_every_step_that_may_park_has_its_row_for_operators() -> None:
     documented = {name.partition(":")[0] for name in rows_of(OPERATE)}
 
-    assert {"capture", "offer", "label", "parcel", "reserve", "expire"} <= steps_that_may_park()
+    kinds = {"capture", "offer", "label", "parcel", "reserve", "expire", "inspect", "give_back"}
+    assert kinds <= steps_that_may_park()
     assert steps_that_may_park() <= documented
 
 
