@@ -2,8 +2,8 @@
 
 Pure comparisons; `adapters.db.audit` reads our books and `workers.auditing` asks the others. The
 numbers are those of the design: 4 money and effects under a key, 5 orders and their processes,
-7 every open order explains itself. Work claimed, unknown or not yet started is `pending`, which is
-no violation.
+7 every open order and return explains itself. Work claimed, unknown or not yet started is
+`pending`, which is no violation.
 """
 
 from collections import Counter, defaultdict
@@ -12,10 +12,19 @@ from datetime import datetime, timedelta
 
 from pydantic import ConfigDict, Field
 
-from oms.agenda import SERVE, SETTLE, fulfillment_agenda, fulfillment_ended, order_agenda
+from oms.agenda import (
+    SERVE,
+    SETTLE,
+    fulfillment_agenda,
+    fulfillment_ended,
+    is_in_doubt,
+    order_agenda,
+)
 from oms.explain import explain
 from oms.orders import Order
 from oms.ports import Message
+from oms.return_agenda import deadlines, return_agenda, return_waiting
+from oms.returns import Return
 from oms.stored import Stored
 
 OVERDUE_AFTER = timedelta(minutes=2)
@@ -252,3 +261,39 @@ def _at_work(order: Order, now: datetime, silent: timedelta) -> Iterator[str]:
         if not fulfillment_ended(order, each):
             agenda = fulfillment_agenda(order, each.id, now, silent=silent)
             yield from (due.do for due in agenda.due)
+
+
+# --- open returns ---------------------------------------------------------------------------
+
+
+def check_return_waits(
+    order: Order,
+    back: Return,
+    now: datetime,
+    *,
+    silent: timedelta,
+    quiet_since: datetime | None = None,
+) -> Iterator[Finding]:
+    """Check that an open return waits with a deadline, for a person by name, or is parked.
+
+    What is due and not done is pending, until nothing has happened for too long. `quiet_since`:
+    when the last event of its order was.
+    """
+    agenda = return_agenda(order, back.id, now, silent=silent)
+    if agenda.parked or agenda.ended or is_in_doubt(order):
+        return
+    if agenda.due:
+        passed = [moment for moment in deadlines(back, silent) if moment <= now]
+        since = max([*passed, *([quiet_since] if quiet_since is not None else [])], default=now)
+        stuck = since + STUCK_AFTER < now and any(due.do != SETTLE for due in agenda.due)
+        words = ", ".join(due.step or due.do for due in agenda.due)
+        detail = f"its process is {'stuck ' if stuck else ''}at {words}"
+        yield Finding(invariant=7, about=back.id, detail=detail, pending=not stuck)
+    elif agenda.wake_at is None and not _must_leave(back):
+        detail = f"waits without a deadline: {return_waiting(back)}"
+        yield Finding(invariant=7, about=back.id, detail=detail)
+
+
+def _must_leave(back: Return) -> bool:
+    """Whether the place where it lies is to send refused goods out, whenever it does."""
+    return any(lot.state == "rejected" for lot in back.lots)

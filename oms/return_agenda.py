@@ -33,7 +33,7 @@ def return_agenda(order: Order, id: str, now: datetime, *, silent: timedelta) ->
     workflow_id = return_workflow_id(id)
     return Agenda(
         due=tuple(_due(order, back, now, silent)),
-        wake_at=min((m for m in _deadlines(back, silent) if m > now), default=None),
+        wake_at=min((m for m in deadlines(back, silent) if m > now), default=None),
         stage=back.status.value,
         waiting=return_waiting(back),
         ended=back.closed_at is not None,
@@ -58,7 +58,8 @@ def is_unsent(back: Return) -> bool:
     return awaits_goods(back) and back.scanned_at is None and not back.has_arrived
 
 
-def _deadlines(back: Return, silent: timedelta) -> Iterator[datetime]:
+def deadlines(back: Return, silent: timedelta) -> Iterator[datetime]:
+    """When its process looks again, and when it would have looked."""
     if not back.is_live or back.approved_at is None:
         return
     moments = []

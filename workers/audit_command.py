@@ -29,9 +29,9 @@ INVARIANTS = {
     2: "What is held equals the open reservations and allocations",
     3: "Units and money of each order add up",
     4: "Our entries equal those of the outside, key by key",
-    5: "Each order exists, and each open one has one run",
-    6: "A closed order holds nothing",
-    7: "Each open order waits with a deadline, or is parked",
+    5: "Each order exists, and each open one and each open return has one run",
+    6: "A closed order or return holds nothing",
+    7: "Each open order or return waits with a deadline, or is parked",
     8: "Events are numbered without gaps, and signals are sent",
 }
 

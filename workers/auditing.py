@@ -22,12 +22,15 @@ from oms.audit import (
     AuditReport,
     Effect,
     Finding,
+    check_return_waits,
     check_waits,
     compare_labels,
     compare_money,
     compare_offers,
 )
-from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.numbers import fulfillment_workflow_id, order_workflow_id, return_workflow_id
+from oms.orders import Order
+from oms.returns import Return
 
 LOOKS_AGAIN_AFTER = (0.5, 1.0, 2.0)
 """Seconds until a finding that spans two systems is looked at again."""
@@ -142,6 +145,10 @@ async def compare(
     for order in ours.open_orders:
         quiet_since = ours.quiet_since.get(order.number)
         found += check_waits(order, now, silent=silent, quiet_since=quiet_since)
+    for order in ours.returning:
+        quiet_since = ours.quiet_since.get(order.number)
+        for back in _open_returns(order):
+            found += check_return_waits(order, back, now, silent=silent, quiet_since=quiet_since)
     return AuditReport(
         violations=tuple(_sorted(each for each in found if not each.pending)),
         pending=tuple(_sorted(each for each in found if each.pending)),
@@ -166,15 +173,25 @@ class _Run(NamedTuple):
 
 
 def _runs(ours: Snapshot, now: datetime) -> Iterator[_Run]:
-    """Every open order has one running, so has each part a location works on; others none."""
+    """Every open order and return has one, so has each part a location works on; others none."""
     for order in ours.open_orders:
         yield _Run(order_workflow_id(order.number), True, order.started_at is None)
         for each in order.fulfillment_orders:
             if not fulfillment_ended(order, each):
                 young = now - each.created_at < YOUNG
                 yield _Run(fulfillment_workflow_id(each.id), True, young)
+    for order in ours.returning:
+        for back in _open_returns(order):
+            yield _Run(return_workflow_id(back.id), True, back.started_at is None)
     for number in ours.closed:
         yield _Run(order_workflow_id(number), False)
+    for id in ours.closed_returns:
+        yield _Run(return_workflow_id(id), False)
+
+
+def _open_returns(order: Order) -> Iterator[Return]:
+    """Returns of an order that must have a process."""
+    return (back for back in order.returns if back.closed_at is None)
 
 
 async def _check_runs(client: Client, runs: Sequence[_Run]) -> list[Finding]:
@@ -203,7 +220,7 @@ def _judge(run: _Run, status: WorkflowExecutionStatus | None) -> Finding | None:
     if running == run.runs:
         return None
     words = "was never started" if status is None else f"is {status.name.lower()}"
-    detail = "still runs, and its order is closed" if running else f"must run, and {words}"
+    detail = "still runs, and what it was for is closed" if running else f"must run, and {words}"
     return Finding(
         invariant=5, about=run.workflow_id, detail=detail, pending=run.may_start and not running
     )

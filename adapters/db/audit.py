@@ -319,8 +319,9 @@ units AS (
         WHERE e.order_number = t.order_number AND e.kind = 'void' AND e.given_up)
     GROUP BY 1
 ), entries AS (
-    SELECT order_number, count(*) AS open FROM payment_entries
-    WHERE status IN ('requested', 'unknown') GROUP BY 1
+    SELECT order_number, count(*) AS open FROM payment_entries e
+    WHERE status IN ('requested', 'unknown') AND NOT EXISTS (
+        SELECT FROM returns r WHERE r.id = e.cause) GROUP BY 1
 )
 SELECT o.number, format('closed, and holds %s units of stock and %s of an authorisation; %s units'
     ' and %s payments are open', coalesce(h.units, 0), coalesce(m.authorised, 0),
@@ -431,6 +432,11 @@ SELECT f.id, f.order_number, f.cancellation_seq,
             AND e.data->>'step' = 'offer:F' || f.seq) AS must_be_known
 FROM fulfillment_orders f ORDER BY f.id
 """
+_OPEN = "SELECT number FROM orders WHERE closed_at IS NULL"
+_OPEN_ORDERS = f"{_OPEN} ORDER BY placed_at, number"
+_WITH_OPEN_RETURNS = "SELECT DISTINCT order_number FROM returns WHERE closed_at IS NULL"
+_CLOSED = "SELECT number FROM orders WHERE closed_at >= :since ORDER BY closed_at"
+_CLOSED_RETURNS = "SELECT id FROM returns WHERE closed_at >= :since ORDER BY closed_at"
 _COUNTED = (
     "stock_levels",
     "stock_movements",
@@ -454,8 +460,8 @@ _COUNTED = (
 class Snapshot:
     """Our books at one moment.
 
-    `closed`: numbers of orders that were closed lately. `quiet_since`: when the last event of each
-    open order was.
+    `returning`: orders with open returns. `closed`, `closed_returns`: ids of what was closed
+    lately. `quiet_since`: when the last event was of each order that is open or has open returns.
     """
 
     findings: tuple[Finding, ...]
@@ -463,8 +469,10 @@ class Snapshot:
     parcels: tuple[OurParcel, ...]
     offers: tuple[OurOffer, ...]
     open_orders: tuple[Order, ...]
+    returning: tuple[Order, ...]
     quiet_since: dict[str, datetime]
     closed: tuple[str, ...]
+    closed_returns: tuple[str, ...]
     checked: dict[str, int]
 
 
@@ -475,9 +483,11 @@ async def read_snapshot(tx: AsyncConnection, now: datetime) -> Snapshot:
         entries=await _all(tx, OurEntry, _ENTRIES),
         parcels=await _all(tx, OurParcel, _PARCELS),
         offers=await _all(tx, OurOffer, _OFFERS),
-        open_orders=await _open_orders(tx),
+        open_orders=await _orders(tx, _OPEN_ORDERS),
+        returning=await _orders(tx, _WITH_OPEN_RETURNS),
         quiet_since=await _last_events(tx),
-        closed=await _closed_since(tx, now - RECENT),
+        closed=await _since(tx, _CLOSED, now - RECENT),
+        closed_returns=await _since(tx, _CLOSED_RETURNS, now - RECENT),
         checked=await _count(tx),
     )
 
@@ -498,11 +508,8 @@ async def _all(tx: AsyncConnection, kind: type[_T], statement: str) -> tuple[_T,
     return tuple(kind(**row._mapping) for row in await tx.execute(text(statement)))
 
 
-async def _open_orders(tx: AsyncConnection) -> tuple[Order, ...]:
-    rows = await tx.execute(
-        text("SELECT number FROM orders WHERE closed_at IS NULL ORDER BY placed_at, number")
-    )
-    numbers = [row.number for row in rows]
+async def _orders(tx: AsyncConnection, statement: str) -> tuple[Order, ...]:
+    numbers = list(await tx.scalars(text(statement)))
     orders: list[Order] = []
     for start in range(0, len(numbers), _AT_ONCE):
         orders += await load_orders(tx, numbers[start : start + _AT_ONCE])
@@ -512,19 +519,15 @@ async def _open_orders(tx: AsyncConnection) -> tuple[Order, ...]:
 async def _last_events(tx: AsyncConnection) -> dict[str, datetime]:
     rows = await tx.execute(
         text(
-            "SELECT e.order_number, max(e.at) FROM events e"
-            " JOIN orders o ON o.number = e.order_number WHERE o.closed_at IS NULL GROUP BY 1"
+            f"SELECT order_number, max(at) FROM events WHERE order_number IN ({_OPEN})"
+            f" OR order_number IN ({_WITH_OPEN_RETURNS}) GROUP BY 1"
         )
     )
     return {number: at for number, at in rows}
 
 
-async def _closed_since(tx: AsyncConnection, since: datetime) -> tuple[str, ...]:
-    rows = await tx.execute(
-        text("SELECT number FROM orders WHERE closed_at >= :since ORDER BY closed_at"),
-        {"since": since},
-    )
-    return tuple(row.number for row in rows)
+async def _since(tx: AsyncConnection, statement: str, since: datetime) -> tuple[str, ...]:
+    return tuple(await tx.scalars(text(statement), {"since": since}))
 
 
 async def _count(tx: AsyncConnection) -> dict[str, int]:

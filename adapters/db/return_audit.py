@@ -50,9 +50,67 @@ WHERE (r.transfer IS NOT NULL OR (r.state = 'placed' AND r.disposition = 'restoc
         WHERE l.transfer = t.id AND l.sku = r.sku AND l.quantity = r.quantity)) IS NOT TRUE
 """
 
+# What an order line says came back is what lies, or lay, in its lots: another article is not it,
+# and what left for the customer again was not kept.
+_RETURNED_LIES_IN_LOTS = """
+WITH kept AS (
+    SELECT r.order_number, t.line, sum(t.quantity) AS units
+    FROM return_lots t JOIN returns r ON r.id = t.return_id
+    WHERE r.kind = 'return' AND t.condition <> 'wrong_item' AND (t.state <> 'left'
+        OR (t.disposition = 'dispose' AND r.terms->>'refused' = 'dispose'))
+    GROUP BY 1, 2
+)
+SELECT order_number || ' line ' || line, format('%s units came back, its lots hold %s', l.returned,
+    coalesce(kept.units, 0))
+FROM order_lines l LEFT JOIN kept USING (order_number, line)
+WHERE l.returned <> coalesce(kept.units, 0)
+"""
+# The words of `oms.returns.Return.takes_of`: no unit is asked for twice.
+_NO_MORE_COMES_BACK_THAN_LEFT = """
+WITH taken AS (
+    SELECT r.order_number, l.line, sum(CASE
+        WHEN r.kind = 'undeliverable' THEN 0
+        WHEN r.kind = 'claim' AND coalesce(r.declined_at, r.cancelled_at, r.expired_at) IS NOT NULL
+            THEN 0
+        WHEN r.kind = 'claim' THEN l.quantity
+        WHEN coalesce(r.closed_at, r.declined_at, r.cancelled_at, r.expired_at) IS NOT NULL
+            THEN greatest(l.received, l.settled)
+        ELSE greatest(l.received, l.quantity - l.missing) END) AS units,
+        sum(l.refunded) AS refunded
+    FROM returns r JOIN return_lines l ON l.return_id = r.id GROUP BY 1, 2
+), lost AS (
+    SELECT p.order_number, c.line, sum(c.quantity) AS units
+    FROM shipments p JOIN shipment_lines c ON c.shipment = p.id
+    WHERE p.handed_over_at IS NOT NULL AND p.written_off_at IS NOT NULL GROUP BY 1, 2
+)
+SELECT order_number || ' line ' || line, format('%s units left and %s were refunded; its returns'
+    ' speak for %s and refunded %s', shipped + delivered + coalesce(lost.units, 0), l.refunded,
+    taken.units, taken.refunded)
+FROM taken JOIN order_lines l USING (order_number, line) LEFT JOIN lost USING (order_number, line)
+WHERE taken.units > shipped + delivered + coalesce(lost.units, 0) OR taken.refunded > l.refunded
+"""
+_REFUNDS_HAVE_THEIR_RETURN = """
+SELECT e.key, format('gives back for %s, which does not exist', e.cause)
+FROM payment_entries e LEFT JOIN returns r ON r.id = e.cause
+WHERE e.kind = 'refund' AND e.cause ~ '-R[0-9]+$' AND r.id IS NULL
+"""
+_CLOSED_RETURNS_OWE_NOTHING = """
+SELECT r.id, format('closed, and %s is %s', e.key, e.status)
+FROM returns r JOIN payment_entries e ON e.cause = r.id AND e.kind = 'refund'
+WHERE r.closed_at IS NOT NULL AND e.status IN ('requested', 'unknown')
+UNION ALL
+SELECT r.id, format('closed, and %s of line %s are %s', t.quantity, t.line, t.state)
+FROM returns r JOIN return_lots t ON t.return_id = r.id
+WHERE r.closed_at IS NOT NULL AND t.state NOT IN ('placed', 'left')
+"""
+
 CHECKS_OF_RETURNS = (
     (3, _LOTS_ARE_PLACED_ONCE),
     (3, _LOTS_ARE_WHAT_ARRIVED),
     (3, _SENT_ON_BY_TRANSFER),
+    (3, _RETURNED_LIES_IN_LOTS),
+    (3, _NO_MORE_COMES_BACK_THAN_LEFT),
+    (3, _REFUNDS_HAVE_THEIR_RETURN),
+    (6, _CLOSED_RETURNS_OWE_NOTHING),
 )
 """Invariant and statement; each row is (about, detail) of a violation."""
