@@ -1352,6 +1352,7 @@ class ReturnLotRow(SQLModel, table=True):
         ),
         Index("lots_by_return", "return_id"),
         Index("lots_by_place", "location", "at"),
+        Index("lots_by_age", "at", "id"),
     )
     id: int | None = Field(
         default=None, sa_column=Column(BIGINT, primary_key=True, autoincrement=True)
