@@ -47,6 +47,7 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
         detail = f"There is no open location {location} to bring it to."
         return Refusal(code="location_unknown", detail=detail, pointer="/location")
     at_till = request.via == "store"
+    brought = at_till and agreed.needs_approval is None
     packs_itself = not at_till and request.travels_with is None
     times = policy.policy.times
     id = await request_return(
@@ -64,10 +65,10 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
             leader=request.travels_with,
             policy_version=policy.version,
             needs_approval=agreed.needs_approval,
-            days=None if at_till else (times.remind_days, times.expire_days),
+            days=None if brought else (times.remind_days, times.expire_days),
         ),
     )
-    if at_till and agreed.needs_approval is None:
+    if brought:
         await bring_back(unit, id)
     return id
 

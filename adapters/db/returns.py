@@ -337,7 +337,7 @@ async def receive_goods(
     unknown = [each.line for each in found if unit.order.line(each.line) is None]
     if unknown:
         return Refusal(code="line_unknown", detail=f"The order has no line {unknown[0]}.")
-    counted = [each for each in _counted(unit, back, location, found, key) if each.quantity]
+    counted = [each for each in _counted(unit, back, location, found) if each.quantity]
     if not counted:
         return None
     _write_receipt(unit, back, location, found, key)
@@ -354,21 +354,32 @@ async def receive_goods(
 
 
 def _counted(
-    unit: OrderUnit, back: Return, location: str, found: Sequence[Arrived], key: str
+    unit: OrderUnit, back: Return, location: str, found: Sequence[Arrived]
 ) -> list[Arrived]:
     """What of it counts: no unit twice, and none that was never sent."""
     counted = []
     for number in sorted({each.line for each in found}):
         here = [each for each in found if each.line == number]
-        room = _room(unit, back, number, sum(each.quantity for each in here), location, key)
+        room = _room(unit, back, number, sum(each.quantity for each in here), location)
+        turned_up = _turned_up(back, number, here)
         for each in here:
-            units = min(each.quantity, room)
-            room -= units
+            units = min(each.quantity, room + turned_up)
+            late = max(0, units - room)
+            if late:
+                _count(unit, back.id, number, missing=-late)
+            room, turned_up = room - (units - late), turned_up - late
             counted.append(each._replace(quantity=units))
     return counted
 
 
-def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str, key: str) -> int:
+def _turned_up(back: Return, number: int, here: Sequence[Arrived]) -> int:
+    """Units that were missing in a parcel before and may lie in this one, which misses none."""
+    line = back.line(number)
+    misses = any(each.condition == "missing" for each in here)
+    return 0 if line is None or misses else line.missing
+
+
+def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> int:
     """Units of a line that may still arrive; a scan of more than was announced makes room."""
     line, order = back.line(number), unit.order
     announced = line.quantity if line else 0

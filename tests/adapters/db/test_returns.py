@@ -193,3 +193,23 @@ async def test_a_return_that_changed_while_its_run_was_started_is_looked_at_once
 
     assert again.id == id
     assert await unstarted_returns(shop.book.engine, most=9) == []
+
+
+async def test_a_unit_that_was_missing_may_turn_up_in_another_parcel(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+    await shop.receives(id, (1, 1, "as_new"), (1, 1, "missing"))
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+
+    again = await shop.receives(id, (1, 1, "as_new"), (1, 1, "missing"), key="scan-2")
+    found = await shop.receives(id, (1, 1, "opened"), key="scan-3")
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+
+    assert (again, found) == (None, None)
+    back = await shop.back(id)
+    assert (back.lines[0].received, back.lines[0].missing) == (2, 0)
+    assert back.status is ReturnStatus.CLOSED
+    assert await refunded(shop, number) == 2000
+    assert await shop.findings() == []
