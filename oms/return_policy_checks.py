@@ -55,11 +55,13 @@ def policy_notes(policy: ReturnPolicy) -> list[Flaw]:
     notes = []
     if not any(_when_said(rule.when) == {} for rule in policy.rules):
         detail = "What no rule fits is a final sale: the last rule is not for everything."
-        notes.append(Flaw(pointer="/rules", code="nobody", detail=detail))
+        notes.append(Flaw(pointer="/rules", code="rest_is_final", detail=detail))
     for i, rule in enumerate(policy.rules):
         if rule.returnable and rule.window_days == 0:
             detail = "Nothing may come back once it is delivered."
-            notes.append(Flaw(pointer=f"/rules/{i}/window_days", code="nobody", detail=detail))
+            notes.append(
+                Flaw(pointer=f"/rules/{i}/window_days", code="never_returnable", detail=detail)
+            )
     return notes
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast, get_args
 
+from oms.money import format_money
 from oms.orders import Line, Order
 from oms.return_money import given_back
 from oms.return_policy import (
@@ -160,7 +161,8 @@ def why_approval(
     if policy.currency != order.currency:
         return f"the limit for approval is told in {policy.currency}, the order in {order.currency}"
     if worth_minor > min(known):
-        return f"it is worth {worth_minor}, and more than {min(known)} is approved by a person"
+        worth, limit = (format_money(each, order.currency) for each in (worth_minor, min(known)))
+        return f"it is worth {worth}; more than {limit} is approved by a person"
     return None
 
 

@@ -306,7 +306,9 @@ def test_some_reasons_and_great_sums_wait_for_a_person() -> None:
 
     assert asked(order, a_request((1, 2)), policy).needs_approval is None
     assert asked(order, a_request((1, 1), reason="damaged"), policy).needs_approval is not None
-    assert asked(order, a_request((1, 3)), policy).needs_approval is not None
+    assert asked(order, a_request((1, 3)), policy).needs_approval == (
+        "it is worth 59.97 EUR; more than 39.98 EUR is approved by a person"
+    )
 
 
 def test_a_limit_in_another_currency_is_for_a_person_to_judge() -> None:
