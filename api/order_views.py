@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from oms.fields import Moment, Wire
-from oms.orders import FulfillmentOrder, Hold, Line, Order, Shipment
+from oms.orders import FulfillmentOrder, Hold, Line, Order, PaymentEntry, Shipment
 
 
 class LineView(Wire):
@@ -122,6 +122,27 @@ class PaymentsView(Wire):
     voided_minor: int
 
 
+class RefundView(Wire):
+    """Money asked to be given back: `requested`, `succeeded`, `failed` or `unknown`.
+
+    `cause`: the return it is for, the parcel that was lost, or why else.
+    """
+
+    id: str
+    amount_minor: int
+    currency: str
+    status: str
+    cause: str | None
+
+
+class OrdersReturnView(Wire):
+    """A return of the order, in short."""
+
+    id: str
+    kind: str
+    status: str
+
+
 class OrderView(Wire):
     """An order. Its statuses are derived from its units and its money."""
 
@@ -141,6 +162,8 @@ class OrderView(Wire):
     version: int
     lines: list[LineView]
     payments: PaymentsView
+    refunds: list[RefundView]
+    returns: list[OrdersReturnView]
     holds: list[HoldView]
     fulfillment_orders: list[FulfillmentOrderView]
 
@@ -178,6 +201,11 @@ def order_view(order: Order) -> OrderView:
         version=order.version,
         lines=[_line(line) for line in order.lines],
         payments=_payments(order),
+        refunds=[refund_view(each) for each in order.entries if each.kind == "refund"],
+        returns=[
+            OrdersReturnView(id=each.id, kind=each.kind, status=each.status)
+            for each in order.returns
+        ],
         holds=[hold_view(hold) for hold in order.holds],
         fulfillment_orders=[
             fulfillment_order_view(each, order.number, order.shipments_of(each.id))
@@ -242,6 +270,17 @@ def _refusal(order: Order) -> RefusalView | None:
     if order.refusal_code is None:
         return None
     return RefusalView(code=order.refusal_code, detail=order.refusal_detail or "")
+
+
+def refund_view(entry: PaymentEntry) -> RefundView:
+    """Show a refund, whatever became of it."""
+    return RefundView(
+        id=entry.key,
+        amount_minor=entry.amount_minor,
+        currency=entry.currency,
+        status=entry.status,
+        cause=entry.cause,
+    )
 
 
 def _payments(order: Order) -> PaymentsView:

@@ -1,18 +1,10 @@
 """Returns as the contract shows them. Nothing personal is in them."""
 
+from api.order_views import RefundView, refund_view
 from oms.fields import Moment, Wire
 from oms.orders import Order
 from oms.return_agenda import refunds_of
 from oms.returns import Lot, Return, ReturnLine, ReturnParcel
-
-
-class ReturnRefundView(Wire):
-    """Money asked to be given back: `requested`, `succeeded`, `failed` or `unknown`."""
-
-    id: str
-    amount_minor: int
-    currency: str
-    status: str
 
 
 class ReturnLineView(Wire):
@@ -84,7 +76,7 @@ class ReturnView(Wire):
     qr_url: str | None
     refund_minor: int
     currency: str
-    refunds: list[ReturnRefundView]
+    refunds: list[RefundView]
     lines: list[ReturnLineView]
     lots: list[LotView]
     parcels: list[ReturnParcelView]
@@ -112,15 +104,7 @@ def return_view(order: Order, back: Return) -> ReturnView:
         qr_url=f"{path}/qr.svg" if sent else None,
         refund_minor=back.refund_minor,
         currency=order.currency,
-        refunds=[
-            ReturnRefundView(
-                id=each.key,
-                amount_minor=each.amount_minor,
-                currency=each.currency,
-                status=each.status,
-            )
-            for each in refunds_of(order, back)
-        ],
+        refunds=[refund_view(each) for each in refunds_of(order, back)],
         lines=[_line(back, line) for line in back.lines],
         lots=[_lot(lot) for lot in back.lots],
         parcels=[_parcel(parcel) for parcel in back.parcels],

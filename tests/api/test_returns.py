@@ -451,3 +451,13 @@ async def test_a_return_explains_what_it_waits_for(api: Api) -> None:
     assert unsent[0]["until"] is not None
     assert [action["action"] for action in unsent[0]["actions"]] == ["cancel", "receive"]
     assert arrived[0]["waiting_for"] == "wh-paris to inspect what came back"
+
+
+async def test_an_order_shows_its_returns(api: Api) -> None:
+    number = await delivered(api)
+    id = (await ask(api, number))["id"]
+
+    order = (await api.channel.get(f"/v1/orders/{number}")).json()
+
+    assert order["returns"] == [{"id": id, "kind": "return", "status": "approved"}]
+    assert order["refunds"] == []
