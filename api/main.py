@@ -40,6 +40,7 @@ from api import (
     stock_changes,
     stock_imports,
     transfers,
+    unannounced,
 )
 from api.auth import KnownKeys
 from api.counting import Counting
@@ -75,6 +76,7 @@ ROUTERS = (
     stock.router,
     transfers.router,
     return_labels.router,
+    unannounced.router,
     routing.router,
     return_policy.router,
     return_quotes.router,

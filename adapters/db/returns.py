@@ -381,18 +381,22 @@ def _turned_up(back: Return, number: int, here: Sequence[Arrived]) -> int:
 
 def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> int:
     """Units of a line that may still arrive; a scan of more than was announced makes room."""
-    line, order = back.line(number), unit.order
+    line, free = back.line(number), unit.order.returnable(number)
     announced = line.quantity if line else 0
+    expected = waited_for = line.expected if line else 0
+    if not back.is_live and back.brings_goods:  # others may have announced them meanwhile
+        waited_for = min(waited_for, free)
+        free -= waited_for
     beyond = max(0, told - announced)
-    extra = min(beyond, order.returnable(number)) if back.brings_goods else 0
+    extra = min(beyond, free) if back.brings_goods else 0
     if extra and line is not None:
         _count(unit, back.id, number, quantity=extra, extra=extra)
     elif extra:
         _insert_lines(unit, back.id, [Announced(number, extra, "unannounced")])
         _count(unit, back.id, number, extra=extra)
-    if beyond > extra:
-        _find_goods(unit, back, number, beyond - extra, location)
-    return (line.expected if line else 0) + extra
+    if left := beyond - extra + max(0, min(told, expected) - waited_for):
+        _find_goods(unit, back, number, left, location)
+    return waited_for + extra
 
 
 def _find_goods(unit: OrderUnit, back: Return, number: int, units: int, location: str) -> None:

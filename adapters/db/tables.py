@@ -1257,6 +1257,7 @@ class ReturnRow(SQLModel, table=True):
         Index("returns_by_age", "requested_at", "id"),
         Index("returns_not_started", "requested_at", postgresql_where=text("started_at IS NULL")),
         Index("returns_open", "order_number", postgresql_where=text("closed_at IS NULL")),
+        Index("returns_along", "leader", postgresql_where=text("leader IS NOT NULL")),
         Index(
             "undeliverable_once",
             "shipment",
@@ -1421,13 +1422,15 @@ class ReturnScanRow(SQLModel, table=True):
 class FoundGoodsRow(SQLModel, table=True):
     """Goods that arrived and belong to nothing we know, until a person says what they are.
 
-    `reference`: what stands on the parcel, and the key: the same scan again is the same goods.
-    `return_id`: the return they were in, beyond what was ever sent.
+    `reference`: what stands on the parcel, and with `line`, counted from 1, the key: the same scan
+    again is the same goods. `return_id`: the return they were in, beyond what was ever sent.
+    `resolution`: the order's line they were of, or what became of them; `reason`: who says so why.
     """
 
     __tablename__ = "found_goods"
     __table_args__ = (
-        UniqueConstraint("location", "reference", name="found_goods_once"),
+        UniqueConstraint("location", "reference", "line", name="found_goods_once"),
+        Index("found_goods_by_age", "at", "id"),
         CheckConstraint("quantity > 0", name="found_quantity_positive"),
     )
     id: int | None = Field(
@@ -1435,6 +1438,7 @@ class FoundGoodsRow(SQLModel, table=True):
     )
     location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), nullable=False))
     reference: str
+    line: int = Field(default=1, sa_column=Column(Integer, nullable=False, server_default="1"))
     sku: str | None = None
     quantity: int
     condition: str
@@ -1443,6 +1447,7 @@ class FoundGoodsRow(SQLModel, table=True):
     actor: str
     resolved_at: datetime | None = Field(default=None, sa_column=_when())
     resolution: str | None = None
+    reason: str | None = None
 
 
 class ReturnAlertRow(SQLModel, table=True):

@@ -21,7 +21,8 @@ async def turn_round(unit: OrderUnit, shipment: Shipment) -> str | None:
     What was gathered is flushed before.
     """
     order = unit.order
-    if shipment.delivered_at is not None or not any(line.quantity for line in shipment.lines):
+    under_way = shipment.handed_over_at is not None and shipment.delivered_at is None
+    if not under_way or not any(line.quantity for line in shipment.lines):
         return None
     known = next((each.id for each in order.returns if each.shipment == shipment.id), None)
     if known is not None:
