@@ -144,7 +144,10 @@ class OrdersReturnView(Wire):
 
 
 class OrderView(Wire):
-    """An order. Its statuses are derived from its units and its money."""
+    """An order. Its statuses are derived from its units and its money.
+
+    `exchange_of`: the return whose goods it replaces.
+    """
 
     number: str
     channel: str
@@ -158,6 +161,7 @@ class OrderView(Wire):
     currency: str
     total_minor: int
     placed_at: Moment
+    exchange_of: str | None
     promise: PromiseView | None
     version: int
     lines: list[LineView]
@@ -188,6 +192,7 @@ def order_view(order: Order) -> OrderView:
         number=order.number,
         channel=order.channel,
         reference=order.reference,
+        exchange_of=order.exchange_of,
         status=order.status.value,
         payment_status=order.payment_status.value,
         fulfillment_status=order.fulfillment_status.value,

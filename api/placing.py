@@ -82,6 +82,20 @@ class OrderPlacing:
         if wrong := check_order(request):
             raise Problem(wrong.code, wrong.detail, errors=wrong.errors)
 
+    async def verdict(self, number: str) -> Order:
+        """Start the process of an order that is stored, and give it as its verdict leaves it.
+
+        It may be pending still, if the verdict takes long.
+        """
+        runs = await self._await_verdict(await self._read(number))
+        async with self._db.begin() as tx:
+            return await self._carried(tx, number, runs=runs)
+
+    async def _carried(self, tx: AsyncConnection, number: str, *, runs: bool) -> Order:
+        if runs:
+            return await mark_started(tx, number, datetime.now(UTC))
+        return await _load(tx, number)
+
     # --- into the books ---
 
     async def _record(self, request: OrderRequest, claim: Claim) -> Order | Answer:
@@ -164,10 +178,7 @@ class OrderPlacing:
     async def _conclude(self, number: str, claim: Claim, *, runs: bool) -> Answer:
         """Answer with what became of the order, and keep the answer with it."""
         async with self._db.begin() as tx:
-            if runs:
-                order = await mark_started(tx, number, datetime.now(UTC))
-            else:
-                order = await _load(tx, number)
+            order = await self._carried(tx, number, runs=runs)
             return await keep_in(tx, claim, _outcome(order))
 
     def _start(self, order: Order) -> StartOrder:
@@ -242,19 +253,24 @@ def shown(order: Order, status: int) -> Answer:
 
 def _outcome(order: Order) -> Answer:
     if order.refusal_code is not None:
-        refused = Problem(
-            order.refusal_code,
-            order.refusal_detail or "",
-            errors=[
-                {
-                    "pointer": f"/lines/{int(short['line']) - 1}",
-                    "code": "insufficient_stock",
-                    "detail": f"{short['wanted']} wanted, {short['available']} available.",
-                    "available": short["available"],
-                }
-                for short in order.shortages or ()
-            ],
-            number=order.number,
-        )
-        return problem_answer(refused)
+        return problem_answer(refusal_of(order))
     return shown(order, 202 if order.status is OrderStatus.PENDING else 201)
+
+
+def refusal_of(order: Order) -> Problem:
+    """Why an order was refused, with its number and each short line."""
+    assert order.refusal_code is not None, "the order was refused"
+    return Problem(
+        order.refusal_code,
+        order.refusal_detail or "",
+        errors=[
+            {
+                "pointer": f"/lines/{int(short['line']) - 1}",
+                "code": "insufficient_stock",
+                "detail": f"{short['wanted']} wanted, {short['available']} available.",
+                "available": short["available"],
+            }
+            for short in order.shortages or ()
+        ],
+        number=order.number,
+    )

@@ -18,13 +18,14 @@ from adapters.db import lists, master, returns
 from adapters.db.book import SqlBook, known_answer, store_answer
 from adapters.db.credentials import Credential
 from adapters.db.idempotency import Claim
-from adapters.db.return_asking import NotReturnable, ask_return
+from adapters.db.return_asking import Asked, NotReturnable, ask_return
 from adapters.db.return_lists import ReturnFilter, return_ids, return_timeline
 from adapters.db.returns import Arrived, Inspected
 from adapters.db.unit import OrderUnit, load_orders
 from api.answers import Answer, IfMatch, answer
 from api.auth import Database, Operator, caller, only
 from api.body import JsonBody
+from api.exchanges import Exchanges
 from api.fulfillment_orders import NoBody
 from api.idempotency import OnceOnly, OptionallyOnce
 from api.ids import PathId
@@ -32,13 +33,14 @@ from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
 from api.orders import EventView, Timeline, read_order, visible_order
 from api.problems import Problem, not_found, refused
 from api.return_views import ReturnView, return_view
-from api.wiring import SettingsOfApi
+from api.wiring import SettingsOfApi, Temporal
 from oms.book import CommandAnswer
 from oms.cancelling import Refusal
 from oms.explain import Wait
 from oms.fields import MAX_LINES, Flaw, Id, Quantity, Wire, Words
 from oms.numbers import is_return_id, order_of
 from oms.orders import Order
+from oms.placing import Unacceptable
 from oms.return_explain import explain_return
 from oms.return_policy import Condition, Disposition
 from oms.return_requests import ReturnRequest, check_request
@@ -127,32 +129,46 @@ async def request_return(
     once: OnceOnly,
     body: Annotated[ReturnRequest, Depends(JsonBody(ReturnRequest))],
     db: Database,
+    temporal: Temporal,
     settings: SettingsOfApi,
 ) -> Response:
     """Ask for goods to come back; the answer tells what will be given back for them.
 
-    422 `not_returnable` names each line that may not, and why.
+    422 `not_returnable` names each line that may not, and why. Of an exchange the order for the
+    other goods is placed at once: 422 `tenders_do_not_match_total` where they cost more than is
+    tendered, `insufficient_stock` or `payment_declined` with its `number` where it was refused.
     """
     if wrong := check_request(body):
         raise Problem(wrong.code, wrong.detail, errors=wrong.errors)
-    if body.resolution == "exchange":
-        raise Problem("resolution_unsupported", "Exchanges are not offered yet.")
 
     async def work(_: Claim) -> Answer:
         order = await visible_order(db, body.order, who)
-        id = await _ask(SqlBook(db, settings.policy), order, body, who, command_id(once.key, who))
-        return await _shown(db, id, 201)
+        book = SqlBook(db, settings.policy)
+        command = command_id(once.key, who)
+        id = await ask_once(book, order, lambda unit: ask_return(unit, body), who, command)
+        await Exchanges(book, temporal, settings, who).conclude(id)
+        return await shown_return(db, id, 201)
 
     return await once.around(work)
 
 
-async def _ask(
-    book: SqlBook, order: Order, body: ReturnRequest, who: Credential, command: str
+async def ask_once(
+    book: SqlBook,
+    order: Order,
+    ask: Callable[[OrderUnit], Awaitable[Asked]],
+    who: Credential,
+    command: str,
 ) -> str:
-    async def apply(unit: OrderUnit) -> str | NotReturnable | Refusal:
+    """Write what is asked for under its command's id, and give its own; once.
+
+    Raises:
+        Problem: it may not be; nothing was written.
+    """
+
+    async def apply(unit: OrderUnit) -> Asked:
         if (known := await known_answer(unit, command)) and known.id is not None:
             return known.id
-        asked = await ask_return(unit, body)
+        asked = await ask(unit)
         if isinstance(asked, str):
             store_answer(unit, command, CommandAnswer(id=asked))
         return asked
@@ -160,6 +176,8 @@ async def _ask(
     found = await book.change(order.number, datetime.now(UTC), apply, actor=who.id)
     if isinstance(found, NotReturnable):
         raise not_returnable(found.flaws)
+    if isinstance(found, Unacceptable):
+        raise Problem(found.code, found.detail, errors=found.errors)
     if isinstance(found, Refusal):
         raise refused(found)
     return found
@@ -216,7 +234,7 @@ def _reach(names: frozenset[str]) -> list[str] | None:
 async def get_return(who: Anybody, id: PathId, db: Database) -> Response:
     """Read a return."""
     await visible_return(db, id, who)
-    return (await _shown(db, id, 200)).response()
+    return (await shown_return(db, id, 200)).response()
 
 
 @router.get("/{id}/timeline", response_model=Timeline)
@@ -315,7 +333,7 @@ class ReturnAction:
         )
         if refusal is not None:
             raise refused(refusal)
-        return await _shown(self._db, self.id, 200)
+        return await shown_return(self._db, self.id, 200)
 
 
 Action = Annotated[ReturnAction, Depends(ReturnAction)]
@@ -441,7 +459,8 @@ async def visible_return(db: Database, id: str, who: Credential) -> tuple[Order,
     return order, back
 
 
-async def _shown(db: Database, id: str, status: int) -> Answer:
+async def shown_return(db: Database, id: str, status: int) -> Answer:
+    """Answer with a return as it is now."""
     order, back = await find_return(db, id)
     return answer(
         return_view(order, back), status, version=back.version, location=f"/v1/returns/{id}"

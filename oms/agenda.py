@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
 from oms.orders import (
+    EXCHANGE_HOLD,
     FINAL_PARCEL_STATUSES,
     TROUBLED_PARCEL_STATUSES,
     FulfillmentOrder,
@@ -215,6 +216,8 @@ def _order_waiting(order: Order) -> str:
         return f"Nothing: the order is {order.status}."
     if order.status is OrderStatus.PENDING:
         return "The payment provider's answer."
+    if order.exchange_of is not None and {h.reason for h in order.open_holds} == {EXCHANGE_HOLD}:
+        return f"The return {order.exchange_of} to let it go."
     if order.open_holds:
         reasons = ", ".join(sorted({hold.reason for hold in order.open_holds}))
         return f"A person: the order is on hold ({reasons})."

@@ -11,7 +11,7 @@ unit for each unit, is given back when the units are settled.
 
 from dataclasses import dataclass
 
-from oms.orders import Line
+from oms.orders import Line, Order
 from oms.placing import OrderedLine
 from oms.ports import Message
 
@@ -106,3 +106,19 @@ def exchanged_line(number: str, line: Line, wanted: Wanted) -> ExchangedLine:
             for holder, minor in taken_over(number, line, per_unit).items()
         },
     )
+
+
+# --- the order ------------------------------------------------------------------------------
+
+
+def cancellable(line: Line) -> int:
+    """Units of a line that have not left and may still be kept."""
+    return line.unplanned + line.reserved + line.backordered + line.allocated + line.picked
+
+
+def undelivered(order: Order) -> dict[int, int]:
+    """Units that an exchange order will not deliver, by line, so that money is due for theirs.
+
+    What was claimed as lost and then given up was paid by the claim.
+    """
+    return {line.line: line.cancelled - order.given_up_claimed(line.line) for line in order.lines}

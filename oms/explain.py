@@ -10,6 +10,7 @@ from typing import Any
 
 from oms.backorders import InTheQueue
 from oms.orders import (
+    EXCHANGE_HOLD,
     FulfillmentOrder,
     Hold,
     Order,
@@ -89,8 +90,11 @@ def parked_wait(order: Order, step: ParkedStep) -> Wait:
 
 
 def _held(order: Order, hold: Hold) -> Wait:
+    whom = f"a person to release the hold ({hold.reason.replace('_', ' ')})"
+    if hold.reason == EXCHANGE_HOLD:
+        whom = f"the return {order.exchange_of} to let it go"
     return Wait(
-        waiting_for=f"a person to release the hold ({hold.reason.replace('_', ' ')})",
+        waiting_for=whom,
         since=hold.placed_at,
         then="nothing is offered until it is released",
         actions=(

@@ -28,6 +28,9 @@ UNIT_BUCKETS = (
 OPEN_BUCKETS = ("unplanned", "reserved", "backordered", "allocated", "picked", "shipped")
 UPFRONT_TENDERS = ("terminal",)
 
+EXCHANGE_HOLD = "exchange"
+"""The reason of the hold under which an exchange order waits for its return."""
+
 
 class OrderStatus(StrEnum):
     """Where an order stands as a whole."""
@@ -220,10 +223,11 @@ class FulfillmentOrder(Stored):
 
 
 class ShipmentLine(Stored):
-    """Units of a line in one parcel."""
+    """Units of a line in one parcel. `claimed`: of a parcel given up, claims had paid for them."""
 
     line: int
     quantity: int
+    claimed: int = 0
 
 
 FINAL_PARCEL_STATUSES = ("delivered",)
@@ -558,10 +562,28 @@ class Order(Stored):
         return ReturnStatus.NONE
 
     def spoken_for(self, line: int) -> int:
-        """Units of a line that are announced in a return, back, or claimed: not returnable."""
-        return sum(each.takes_of(line) for each in self.returns)
+        """Units of a line that are announced in a return, back, or claimed: not returnable.
+
+        Claimed as lost and given up since, they are not with the customer any more either.
+        """
+        return sum(each.takes_of(line) for each in self.returns) - self.given_up_claimed(line)
 
     def returnable(self, line: int) -> int:
         """Units of a line that may be sent back: handed over, less those that are spoken for."""
         found = self.line(line)
         return 0 if found is None else max(0, found.handed_over - self.spoken_for(line))
+
+    def claimed_as_lost(self, line: int) -> int:
+        """Units under way that a claim has paid or replaced, should their parcel be given up."""
+        claims = (
+            found.quantity
+            for each in self.returns
+            if each.kind == "claim" and each.approved_at is not None and not each.fell_away
+            if (found := each.line(line)) is not None and found.reason == "lost"
+        )
+        return max(0, sum(claims) - self.given_up_claimed(line))
+
+    def given_up_claimed(self, line: int) -> int:
+        """Units whose parcel was given up after a claim had paid or replaced them."""
+        parts = (part for each in self.shipments for part in each.lines)
+        return sum(part.claimed for part in parts if part.line == line)

@@ -123,7 +123,12 @@ def _attention(back: Return, what: str, error: str, actions: tuple[str, ...]) ->
 
 
 def _money_due(order: Order, back: Return) -> Iterator[Due]:
-    yield from entries_due(order, refunds_of(order, back))
+    own = (each for each in order.entries if each.of_return == back.id)
+    yield from entries_due(order, own)
+    elsewhere = (each for each in order.elsewhere if each.of_return == back.id)
+    for due in entries_due(order, elsewhere):
+        holder = due.about.partition(":")[0]
+        yield due.model_copy(update={"step": f"{due.step}@{holder}"})
     if not back.fell_away and owed(order, back):
         yield Due(do=GIVE_BACK, about=back.id)
 
@@ -253,7 +258,7 @@ def _came(back: Return, line: int) -> int:
 
 def _is_done(back: Return) -> bool:
     """Whether nothing is waited for and nothing lies about."""
-    if back.exchange_order is not None and back.exchange_told == HELD:
+    if back.exchange_order is not None and back.exchange_told in (None, HELD):
         return False
     if back.kind == "claim":
         return True
@@ -276,6 +281,8 @@ def return_waiting(back: Return) -> str:
         return f"{back.lots[0].location} to inspect what came back."
     if any(lot.state == "rejected" for lot in back.lots):
         return "What was refused to leave for the customer."
+    if back.exchange_order is not None and back.exchange_told is None:
+        return f"The exchange order {back.exchange_order} to be confirmed."
     return "The refund to be settled."
 
 

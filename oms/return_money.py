@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from oms.exchanges import taken_over, unit_worth
 from oms.orders import Line, Order
-from oms.returns import LEAVES, Return, ReturnLine
+from oms.returns import CALLED_OFF, LEAVES, Return, ReturnLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,8 @@ def _due_by_arrival(back: Return, line: ReturnLine) -> int:
     if back.kind == "undeliverable" or back.approved_at is None:
         return 0
     if back.kind == "claim":
-        return line.quantity
+        waits = back.resolution == "exchange" and back.exchange_told not in (LEAVES, CALLED_OFF)
+        return 0 if waits else line.quantity
     lots = back.lots_of(line.line)
     taken = sum(lot.quantity for lot in lots if lot.may_be_refunded)
     if back.terms.refund_at == "inspection":

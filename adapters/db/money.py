@@ -15,6 +15,7 @@ from oms.orders import Order, PaymentEntry
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
 from oms.return_money import carried_over
+from oms.returns import Return
 
 _SUM_MOVED_BY = {
     "authorization": "authorized_minor",
@@ -92,10 +93,15 @@ async def refund_units(
         if due:
             amount += line.price_of(first=gone, count=due)
             unit.count(number, "refunded", due)
-    if nothing_left and order.shipping_captured:
+    if nothing_left and order.shipping_captured and not _keeps_shipping(order):
         amount += order.shipping_minor
     if order.tender is not None:
         request_payment(unit, "refund", amount, cause=cause)
+
+
+def _keeps_shipping(order: Order) -> bool:
+    """Whether the outbound way is not given back with the rest: it was, or the goods came anew."""
+    return order.shipping_refunded or any(carried_over(order, line.line) for line in order.lines)
 
 
 async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
@@ -335,11 +341,22 @@ async def refund_rest(unit: OrderUnit) -> bool:
     if order.tender is None or not order.all_cancelled:
         return False
     given_up = sum(e.amount_minor for e in order.entries if e.kind == "refund" and e.given_up)
-    rest = order.tender.captured_minor - order.tender.refunded_minor - given_up
-    if rest <= 0:
+    asked = sum(
+        e.amount_minor
+        for e in order.entries
+        if e.of_return is not None and e.status != "succeeded" and not e.given_up
+    )
+    rest = order.tender.captured_minor - order.tender.refunded_minor - given_up - asked
+    if rest <= 0 or any(_is_replaced(back) for back in order.returns):
         return False
     request_payment(unit, "refund", rest, cause="close")
     return True
+
+
+def _is_replaced(back: Return) -> bool:
+    """Whether other goods came for those of a claim, and keep their value."""
+    keeps = back.resolution == "exchange" and not back.fell_away
+    return keeps and any(line.exchanged for line in back.lines)
 
 
 async def void_rest(unit: OrderUnit) -> bool:

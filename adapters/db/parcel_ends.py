@@ -71,7 +71,10 @@ def _may_have_brought(unit: OrderUnit, line: int) -> list[Shipment]:
 
 
 async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
-    """The parcel will never arrive: its units are cancelled, and paid back where they were paid."""
+    """The parcel will never arrive: its units are cancelled, and paid back where they were paid.
+
+    What was claimed as lost is paid or replaced already.
+    """
     if shipment.is_final:
         return
     unit.run("UPDATE shipments SET written_off_at = :at WHERE id = :id", at=unit.at, id=shipment.id)
@@ -84,7 +87,22 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
         shipment=shipment.id,
         lines=counts,
     )
+    unpaid = _beyond_claims(unit, shipment, counts)
     if not was_given_up(unit.order, shipment.fulfillment_order):
-        await refund_units(unit, counts, cause=shipment.id, nothing_left=unit.nothing_is_kept)
+        await refund_units(unit, unpaid, cause=shipment.id, nothing_left=unit.nothing_is_kept)
     unit.nudge_order("written off")
     unit.nudge_fulfillment(shipment.fulfillment_order, "written off")
+
+
+def _beyond_claims(unit: OrderUnit, shipment: Shipment, counts: dict[int, int]) -> dict[int, int]:
+    """Units of a parcel, less those that claims for lost goods have paid or replaced."""
+    claimed = {line: min(units, unit.order.claimed_as_lost(line)) for line, units in counts.items()}
+    for line, units in claimed.items():
+        if units:
+            unit.run(
+                "UPDATE shipment_lines SET claimed = :units WHERE shipment = :id AND line = :line",
+                units=units,
+                id=shipment.id,
+                line=line,
+            )
+    return {line: units - claimed[line] for line, units in counts.items() if units > claimed[line]}

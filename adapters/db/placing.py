@@ -15,6 +15,7 @@ from adapters.db.allocations import (
 )
 from adapters.db.at_once import Statement, at_once
 from adapters.db.choosing import Chosen, choose
+from adapters.db.exchange_money import tell_closed, tell_confirmed
 from adapters.db.money import refund_rest, request_payment, take_upfront, void_rest
 from adapters.db.promise_watch import told_of
 from adapters.db.promises import promise_order
@@ -24,7 +25,7 @@ from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
 from oms.money import allot, format_money
-from oms.orders import UPFRONT_TENDERS, Order
+from oms.orders import EXCHANGE_HOLD, UPFRONT_TENDERS, Order
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
 from oms.promises import Outlook
@@ -334,12 +335,14 @@ async def confirm_order(unit: OrderUnit, policy: Policy) -> None:
             )
         )
     await _promise(unit, policy)
+    tell_confirmed(unit)
     await unit.flush("confirm")
 
 
 async def _promise(unit: OrderUnit, policy: Policy) -> None:
-    """Write by when the customer has the goods, and tell it."""
-    promise = await promise_order(unit, policy)
+    """Write by when the customer has the goods, and tell it; what is held for an exchange later."""
+    held = any(hold.reason == EXCHANGE_HOLD for hold in unit.order.open_holds)
+    promise = None if held else await promise_order(unit, policy)
     by = None if promise is None else promise.by
     told = None if promise is None else promise.model_dump(mode="json", exclude={"by"})
     unit.set_order(
@@ -357,6 +360,24 @@ async def _promise(unit: OrderUnit, policy: Policy) -> None:
         promise_by=None if by is None else by.isoformat(),
         milestones=[] if told is None else told["milestones"],
     )
+
+
+async def promise_now(unit: OrderUnit, policy: Policy) -> None:
+    """Promise a date for an order that was held until now; none if it is not confirmed."""
+    if unit.order.confirmed_at is None or unit.order.promise_by is not None:
+        return
+    promise = await promise_order(unit, policy)
+    if promise is None:
+        return
+    told = promise.model_dump(mode="json", exclude={"by"})
+    unit.set_order(promise_by=promise.by, expected_by=promise.by, promise=json.dumps(told))
+    unit.tell(
+        "order.promised",
+        f"Promised by {promise.by:%Y-%m-%d %H:%M} UTC",
+        promise_by=promise.by.isoformat(),
+        milestones=told["milestones"],
+    )
+    await unit.flush("promise")
 
 
 async def refuse_for_stock(unit: OrderUnit, missing: Sequence[Missing]) -> None:
@@ -404,6 +425,7 @@ async def close_order(unit: OrderUnit) -> None:
         await unit.flush("give_back_rest")
         return
     _close_promise(unit)
+    tell_closed(unit)
     if order.all_cancelled:
         unit.tell("order.closed", "Nothing is left of the order; it is closed")
     else:

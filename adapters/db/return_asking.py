@@ -1,18 +1,26 @@
 """A return is asked for: what the policy says of it, decided on the order's lock and written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import text
 
+from adapters.db.exchange_orders import plan_exchange, record_exchange
 from adapters.db.return_policies import current_policy
-from adapters.db.returns import Announced, NewReturn, bring_back, request_return
+from adapters.db.returns import (
+    Announced,
+    NewReturn,
+    bring_back,
+    next_return_id,
+    request_return,
+)
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.fields import Flaw
 from oms.orders import Order
+from oms.placing import OrderTender, Unacceptable
 from oms.return_policy import ReturnPolicy
-from oms.return_requests import Agreed, Buyer, ReturnRequest, agree
+from oms.return_requests import Agreed, Buyer, ClaimRequest, ReturnRequest, agree, agree_claim
 
 
 class NotReturnable(NamedTuple):
@@ -21,10 +29,15 @@ class NotReturnable(NamedTuple):
     flaws: tuple[Flaw, ...]
 
 
-async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturnable | Refusal:
+Asked = str | NotReturnable | Unacceptable | Refusal
+"""The id of what was written; or why nothing was."""
+
+
+async def ask_return(unit: OrderUnit, request: ReturnRequest) -> Asked:
     """Write the return that a customer asks for, on the terms of today's policy. Gives its id.
 
-    At a till it is received at once, as new.
+    At a till it is received at once, as new; an exchange once its order is confirmed
+    (`finish_at_till`).
     """
     policy = await current_policy(unit.tx)
     agreed = agree(
@@ -47,18 +60,19 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
         detail = f"There is no open location {location} to bring it to."
         return Refusal(code="location_unknown", detail=detail, pointer="/location")
     at_till = request.via == "store"
-    brought = at_till and agreed.needs_approval is None
+    exchanged = request.resolution == "exchange"
+    brought = at_till and agreed.needs_approval is None and not exchanged
     packs_itself = not at_till and request.travels_with is None
     times = policy.policy.times
-    id = await request_return(
+    asked = await _write(
         unit,
+        agreed,
+        request.tenders,
         NewReturn(
-            lines=tuple(
-                Announced(each.line, each.quantity, each.reason, each.photos)
-                for each in agreed.lines
-            ),
+            lines=_announced(agreed),
             terms=agreed.terms,
             refund_minor=agreed.refund_minor,
+            resolution="exchange" if exchanged else "refund",
             via=request.via,
             location=location,
             parcels=request.parcels if packs_itself else 0,
@@ -68,9 +82,75 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> str | NotReturn
             days=None if brought else (times.remind_days, times.expire_days),
         ),
     )
-    if brought:
+    if isinstance(asked, str) and brought:
+        await finish_at_till(unit, asked)
+    return asked
+
+
+async def ask_claim(unit: OrderUnit, request: ClaimRequest) -> Asked:
+    """Write what a customer claims: nothing is sent back. Gives its id."""
+    policy = await current_policy(unit.tx)
+    agreed = agree_claim(
+        unit.order,
+        request,
+        policy,
+        tags=await tags_of(unit),
+        now=unit.at,
+        buyer=await buyer_of(unit),
+    )
+    if isinstance(agreed, tuple):
+        return NotReturnable(agreed)
+    new = NewReturn(
+        lines=_announced(agreed),
+        terms=agreed.terms,
+        refund_minor=agreed.refund_minor,
+        via="none",
+        kind="claim",
+        resolution="exchange" if request.resolution == "replace" else "refund",
+        policy_version=policy.version,
+        needs_approval=agreed.needs_approval,
+    )
+    return await _write(unit, agreed, (), new)
+
+
+def _announced(agreed: Agreed) -> tuple[Announced, ...]:
+    return tuple(
+        Announced(
+            each.line,
+            each.quantity,
+            each.reason,
+            each.photos,
+            exchange_sku=each.exchange.sku if each.exchange else None,
+            exchange_line=i if each.exchange else None,
+            carried_minor=each.exchange.carried_minor if each.exchange else 0,
+        )
+        for i, each in enumerate(agreed.lines, 1)
+    )
+
+
+async def _write(
+    unit: OrderUnit, agreed: Agreed, tenders: Sequence[OrderTender], new: NewReturn
+) -> str | Unacceptable:
+    """Write what was agreed, and the order for the goods in exchange with it."""
+    if new.resolution != "exchange":
+        return await request_return(unit, new)
+    id = next_return_id(unit.order)
+    lines = [each.exchange for each in agreed.lines if each.exchange is not None]
+    exchange = await plan_exchange(unit, id, lines, tenders)
+    if isinstance(exchange, Unacceptable):
+        return exchange
+    if not await record_exchange(unit, id, exchange):
+        detail = f"The channel has an order named {id}: there can be no exchange under this name."
+        return Unacceptable(code="reference_reused", detail=detail)
+    return await request_return(unit, new._replace(exchange_order=exchange.number))
+
+
+async def finish_at_till(unit: OrderUnit, id: str) -> None:
+    """Receive what is brought to a till, unless a person must approve it first. Once."""
+    back = (await unit.reloaded()).return_(id)
+    is_open = back.approved_at is not None and back.is_live and not back.has_arrived
+    if back.via == "store" and is_open:
         await bring_back(unit, id)
-    return id
 
 
 _CANNOT_TRAVEL = Refusal(

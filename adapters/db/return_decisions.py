@@ -65,7 +65,7 @@ async def _inspect(unit: OrderUnit, back: Return, decision: Decision) -> None:
 async def _overdue(unit: OrderUnit, back: Return, decision: Decision) -> None:
     if decision.action == "retry":
         later = unit.at + timedelta(days=back.terms.receive_days)
-        set_return(unit, back.id, receive_by=later)
+        set_return(unit, back.id, receive_by=later, expire_at=later if back.expire_at else None)
     elif decision.action == "done_manually":
         await _take_loss(unit, back)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
+from adapters.db.exchange_money import give_back_elsewhere
 from adapters.db.money import request_payment
 from adapters.db.parcel_ends import prove_delivered, write_off
 from adapters.db.stock import StockChange
@@ -19,7 +20,7 @@ from oms.cancelling import Refusal
 from oms.money import format_money
 from oms.numbers import return_id, return_parcel_id
 from oms.orders import Order
-from oms.return_agenda import is_unsent
+from oms.return_agenda import has_left, is_unsent
 from oms.return_money import owed
 from oms.return_policy import Condition, Disposition
 from oms.returns import Kind, Lot, Resolution, Return, Terms
@@ -139,8 +140,8 @@ def _count(unit: OrderUnit, id: str, line: int, **counts: int) -> None:
 async def request_return(unit: OrderUnit, new: NewReturn) -> str:
     """Write a return that was agreed, and its process to be started. Gives its id."""
     order = unit.order
-    seq = max((each.seq for each in order.returns), default=0) + 1
-    id = return_id(order.number, seq)
+    id = next_return_id(order)
+    seq = _next_seq(order)
     approved = new.needs_approval is None
     remind, expire = new.days or (None, None)
     _insert_return(
@@ -164,13 +165,22 @@ async def request_return(unit: OrderUnit, new: NewReturn) -> str:
         shipment=new.shipment,
         leader=new.leader,
         exchange=new.exchange_order,
-        told="held" if new.exchange_order is not None else None,
+        told=None,
     )
     _insert_lines(unit, id, new.lines)
     _insert_parcels(unit, id, new.lines, count=new.parcels)
     _tell_request(unit, id, new)
     await write_coming(unit, id, Counter(), "return_requested", nudge=False)
     return id
+
+
+def next_return_id(order: Order) -> str:
+    """The id of the next return that is written of an order."""
+    return return_id(order.number, _next_seq(order))
+
+
+def _next_seq(order: Order) -> int:
+    return max((each.seq for each in order.returns), default=0) + 1
 
 
 _INSERT_RETURN = """
@@ -270,6 +280,9 @@ async def approve_return(unit: OrderUnit, back: Return) -> Refusal | None:
         return _unfit(back, "approved") if back.fell_away else None
     if back.fell_away:
         return _unfit(back, "approved")
+    if back.kind == "claim" and _given_up_since(unit.order, back):
+        detail = f"A parcel was given up since, and paid: decline {back.id}; what is left is asked"
+        return Refusal(code="invalid_state", detail=f"{detail} for anew.")
     waited = unit.at - back.requested_at
     set_return(
         unit,
@@ -280,6 +293,17 @@ async def approve_return(unit: OrderUnit, back: Return) -> Refusal | None:
     )
     unit.tell("return.approved", f"{back.id} is approved", **{"return": back.id})
     return None
+
+
+def _given_up_since(order: Order, back: Return) -> bool:
+    """Whether units like those claimed as lost were paid while the claim waited."""
+    lost = {line.line for line in back.lines if line.reason == "lost"}
+    return any(
+        each.written_off_at is not None
+        and each.written_off_at >= back.requested_at
+        and any(part.line in lost and part.quantity for part in each.lines)
+        for each in order.shipments
+    )
 
 
 async def decline_return(unit: OrderUnit, back: Return, reason: str) -> Refusal | None:
@@ -301,11 +325,20 @@ async def cancel_return(unit: OrderUnit, back: Return) -> Refusal | None:
         return None
     if back.approved_at is None and not back.fell_away:
         pass  # nothing was sent before it was approved
-    elif not is_unsent(back) or back.kind == "undeliverable":
+    elif not _may_be_called_off(back):
         return _unfit(back, "cancelled")
     set_return(unit, back.id, cancelled_at=unit.at)
     unit.tell("return.cancelled", f"{back.id} is called off", **{"return": back.id})
     return None
+
+
+def _may_be_called_off(back: Return) -> bool:
+    """Whether nothing was given away for it: no goods sent, none in exchange, no money."""
+    if has_left(back) or back.kind == "undeliverable":
+        return False
+    if back.kind == "claim":
+        return back.resolution == "exchange" and not any(line.settled for line in back.lines)
+    return is_unsent(back)
 
 
 def _unfit(back: Return, word: str) -> Refusal:
@@ -677,6 +710,8 @@ async def expire(unit: OrderUnit, back: Return) -> None:
     """Expect nothing more of a return that was never sent."""
     if not is_unsent(back) or back.expire_at is None or back.expire_at > unit.at:
         return
+    if has_left(back):
+        return  # a person is called instead: the goods in exchange are gone
     set_return(unit, back.id, expired_at=unit.at)
     unit.tell("return.expired", f"{back.id} was not sent in time", **{"return": back.id})
 
@@ -696,12 +731,15 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
     if due.fee_minor:
         set_return(unit, back.id, fee_left_minor=back.fee_left_minor - due.fee_minor)
     request_payment(unit, "refund", due.amount_minor, cause=back.id)
+    await unit.send()
+    await give_back_elsewhere(unit.tx, due.carried_minor, cause=back.id, at=unit.at)
     unit.tell(
         "return.settled",
-        _settled_words(order, back, due.amount_minor),
+        _settled_words(order, back, due.amount_minor + sum(due.carried_minor.values())),
         **{
             "return": back.id,
             "amount_minor": due.amount_minor,
+            "carried_minor": due.carried_minor,
             "fee_minor": due.fee_minor,
             "shipping_minor": due.shipping_minor,
         },
@@ -718,6 +756,15 @@ async def close_return(unit: OrderUnit, back: Return) -> None:
     """End a return that has nothing left to do."""
     if back.closed_at is not None:
         return
-    set_return(unit, back.id, closed_at=unit.at)
+    # Its exchange order may have told something new meanwhile: then it is looked at once more.
+    closed = await unit.ask(
+        "UPDATE returns SET closed_at = :at WHERE id = :id AND version = :version RETURNING 1",
+        at=unit.at,
+        id=back.id,
+        version=back.version,
+    )
+    if not closed:
+        return
+    unit.mark_changed()
     if not back.fell_away:
         unit.tell("return.closed", f"{back.id} is settled and put away", **{"return": back.id})

@@ -1109,12 +1109,13 @@ class ShipmentRow(SQLModel, table=True):
 
 
 class ShipmentLineRow(SQLModel, table=True):
-    """What lies in a parcel."""
+    """What lies in a parcel. `claimed`: of one that was given up, what claims had paid already."""
 
     __tablename__ = "shipment_lines"
     shipment: str = Field(sa_column=Column(TEXT, ForeignKey("shipments.id"), primary_key=True))
     line: int = Field(primary_key=True)
     quantity: int
+    claimed: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 
 
 class ShipmentScanRow(SQLModel, table=True):

@@ -170,6 +170,10 @@ class OrderUnit:
         assert found is not None
         return int(getattr(found, counter)) + self._moves.get(line, {}).get(counter, 0)
 
+    def mark_changed(self) -> None:
+        """Raise the order's version: something of it was written by a question (`ask`)."""
+        self._changed = True
+
     @property
     def is_changed(self) -> bool:
         """Whether anything was gathered or written."""
