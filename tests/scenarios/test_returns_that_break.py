@@ -7,6 +7,7 @@ Many returns run side by side, each with a fault of its own, so that the whole l
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -179,7 +180,7 @@ async def test_a_return_that_nobody_sends_is_reminded_of_and_expires_once_howeve
     for id in ids:
         await time_passes_to(world, id, "remind_at")
     for id in ids:
-        await world.wait(lambda id=id: has_told(world, id, "return.reminded"))
+        await world.wait(partial(has_told, world, id, "return.reminded"))
         await time_passes_to(world, id, "expire_at")
     for id in ids:
         await world.until_back(id, lambda back: back["closed_at"] is not None)
