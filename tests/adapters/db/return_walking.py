@@ -67,9 +67,13 @@ class Expected:
             beyond = max(0, sum(each.quantity for each in here) - self.quantity[id, line])
             self.quantity[id, line] += min(beyond, returnable[line])
             room = self.quantity[id, line] - self.got[id, line] - self.missing[id, line]
+            found = not any(each.condition == "missing" for each in here)
             for each in here:
-                units = min(each.quantity, room)
-                room -= units
+                late = self.missing[id, line] if found else 0  # it may turn up after all
+                units = min(each.quantity, room + late)
+                late = max(0, units - room)
+                self.missing[id, line] -= late
+                room -= units - late
                 (self.missing if each.condition == "missing" else self.got)[id, line] += units
         if before != (self.got.total(), self.missing.total()):
             self.keys.add((id, key))
