@@ -119,6 +119,57 @@ LOOKS = (
         ],
     ),
     Look(
+        """
+        SELECT CASE WHEN coalesce(declined_at, cancelled_at, expired_at) IS NOT NULL THEN 'ending'
+            WHEN approved_at IS NULL THEN 'requested'
+            WHEN l.expected = 0 AND lots.to_inspect THEN 'received'
+            WHEN l.expected = 0 AND l.arrived > 0 THEN 'inspected'
+            WHEN l.arrived > 0 THEN 'partially_received'
+            WHEN scanned_at IS NOT NULL THEN 'in_transit' ELSE 'approved' END, count(*)
+        FROM returns r
+        CROSS JOIN LATERAL (SELECT sum(received + missing) AS arrived,
+            sum(greatest(0, quantity - received - missing)) AS expected
+            FROM return_lines WHERE return_id = r.id) l
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM return_lots
+            WHERE return_id = r.id AND state = 'received') AS to_inspect) lots
+        WHERE closed_at IS NULL GROUP BY 1
+        """,
+        [("oms_returns_open", "Returns that are not closed, by how far they are.")],
+        ["status"],
+        [("requested",), ("approved",), ("in_transit",), ("received",), ("inspected",)],
+    ),
+    Look(
+        f"SELECT count(*), {_age('requested_at')} FROM returns WHERE started_at IS NULL",
+        [
+            ("oms_returns_unstarted", "Returns that no run was started for."),
+            ("oms_returns_unstarted_seconds", "How long ago the oldest of them was asked for."),
+        ],
+    ),
+    Look(
+        f"SELECT count(*), {_age('at')} FROM return_lots WHERE state = 'received'",
+        [
+            ("oms_returns_uninspected", "Lots that arrived and that nobody has inspected."),
+            ("oms_returns_uninspected_seconds", "How long ago the oldest of them arrived."),
+        ],
+    ),
+    Look(
+        f"SELECT split_part(step, ':', 1), count(*), {_age('since')} FROM parked_steps"
+        " WHERE workflow_id LIKE 'return/%' GROUP BY 1",
+        [
+            ("oms_returns_parked", "Steps of returns that wait for a person or the other side."),
+            ("oms_returns_parked_seconds", "How long the oldest of them waits."),
+        ],
+        ["step"],
+        [("label",), ("refund",)],
+    ),
+    Look(
+        f"SELECT count(*), {_age('since')} FROM return_alerts",
+        [
+            ("oms_returns_high", "Articles that come back more often than the policy allows."),
+            ("oms_returns_high_seconds", "How long the first of them has."),
+        ],
+    ),
+    Look(
         "SELECT coalesce(state, 'other'), count(*), "
         f"{_age('xact_start')} FROM pg_stat_activity WHERE datname = current_database() GROUP BY 1",
         [

@@ -1354,6 +1354,7 @@ class ReturnLotRow(SQLModel, table=True):
         ),
         Index("lots_by_return", "return_id"),
         Index("lots_by_place", "location", "at"),
+        Index("lots_to_inspect", "at", postgresql_where=text("state = 'received'")),
         Index("lots_by_age", "at", "id"),
     )
     id: int | None = Field(

@@ -295,4 +295,4 @@ async def test_what_is_open_is_found_without_reading_every_order(database_url: s
     await engine.dispose()
 
     # These hold only what is open: a row that is done is deleted.
-    assert read_whole <= {"parked_steps", "nudges"}
+    assert read_whole <= {"parked_steps", "nudges", "return_alerts"}
