@@ -222,7 +222,11 @@ async def _apply_scan(
     actor = f"carrier:{event.source}"
     async with by_statement(engine).connect() as connection:
         sent = await parcels.find_parcel(connection, tracking_number)
-        comes_back = await return_parcels.find_return_parcel(connection, tracking_number)
+        comes_back = (
+            await return_parcels.find_return_parcel(connection, tracking_number)
+            if sent is None
+            else None
+        )
 
     def put_away(unit: OrderUnit) -> None:
         unit.run(_PUT_AWAY, **_put_away(event, Verdict("applied", ""), now))

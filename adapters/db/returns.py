@@ -367,9 +367,8 @@ async def receive_goods(
     )
     if known:
         return None
-    unknown = [each.line for each in found if unit.order.line(each.line) is None]
-    if unknown:
-        return Refusal(code="line_unknown", detail=f"The order has no line {unknown[0]}.")
+    if wrong := _cannot_be(unit.order, back, found):
+        return wrong
     counted = [each for each in _counted(unit, back, location, found) if each.quantity]
     if not counted:
         return None
@@ -383,6 +382,16 @@ async def receive_goods(
     _write_arrival(unit, back, location, counted)
     if back.shipment is not None:
         await write_off(unit, unit.order.shipment(back.shipment))
+    return None
+
+
+def _cannot_be(order: Order, back: Return, found: Sequence[Arrived]) -> Refusal | None:
+    unknown = [each.line for each in found if order.line(each.line) is None]
+    if unknown:
+        return Refusal(code="line_unknown", detail=f"The order has no line {unknown[0]}.")
+    if back.shipment is not None and order.shipment(back.shipment).delivered_at is not None:
+        detail = f"{back.shipment} was delivered, says its carrier: receive it as unannounced."
+        return Refusal(code="invalid_state", detail=detail)
     return None
 
 

@@ -102,3 +102,31 @@ async def test_a_lookup_that_breaks_may_be_repeated(outside: Outside) -> None:
         with pytest.raises(OutcomeUnknown):
             await carrier.lookup(tracking_number=bought.tracking_number)
         assert await carrier.lookup(tracking_number=bought.tracking_number) == []
+
+
+async def test_a_parcel_of_a_return_waits_until_somebody_brings_it(outside: Outside) -> None:
+    await outside.hurries()
+    back = PARCEL.model_copy(
+        update={
+            "key": "A-1-R1-P1:label:1",
+            "shipment": "A-1-R1-P1",
+            "fulfillment_order": "A-1-R1",
+            "of_return": True,
+            "collect": True,
+        }
+    )
+    async with Http(outside.url, timeout=PATIENT) as http:
+        carrier = SimulatedCarrier(http)
+        number = (await carrier.buy_label(back)).tracking_number
+        other = (await carrier.buy_label(PARCEL)).tracking_number
+        await outside.inbox.until(
+            lambda letters: any(
+                (each["tracking_number"], each["status"]) == (other, "delivered")
+                for each in letters
+            )
+        )
+        assert await carrier.lookup(tracking_number=number) == []
+        await outside.ask("POST", f"/carriers/{number}/events", json={"status": "handed_over"})
+        scans = await carrier.lookup(tracking_number=number)
+
+    assert [scan.status for scan in scans] == ["handed_over"]

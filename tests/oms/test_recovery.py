@@ -3,7 +3,7 @@
 import pytest
 
 from oms.audit import Effect, OurEntry
-from oms.recovery import Found, KnownOrder, compare_outside
+from oms.recovery import Found, KnownOrder, compare_outside, in_doubt
 
 N = "79LW-CZTX-6"
 
@@ -125,3 +125,22 @@ def test_nothing_explains_itself_on_a_closed_order() -> None:
 
     assert found is not None
     assert found.kind == "in_doubt"
+
+
+def test_a_return_label_that_our_books_have_is_no_stranger() -> None:
+    known = AT_WORK.model_copy(update={"closed": True, "labels": {f"{N}-R1-P1": 2}})
+
+    for attempt in (1, 2):
+        assert judged(known, labels=effect(f"{N}-R1-P1:label:{attempt}", "label")) is None
+    assert judged(known, labels=effect(f"{N}-R1-P1:label:3", "label")) is not None
+
+
+def test_a_return_that_is_lost_with_the_books_is_told_and_holds_nothing_up() -> None:
+    labels = (effect(f"{N}-R1-P1:label:1", "label"), effect(f"{N}-R1-P2:label:1", "label"))
+
+    found = judged(AT_WORK, labels=labels)
+
+    assert found is not None
+    assert (found.kind, found.about, found.needs_a_person) == ("return_unknown", f"{N}-R1", True)
+    assert len(found.effects) == 2
+    assert in_doubt([found]) == {}

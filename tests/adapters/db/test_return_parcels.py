@@ -6,10 +6,13 @@ import pytest
 from sqlalchemy import text
 
 from adapters.db.audit import CHECKS
+from adapters.db.found_goods import Goods, take_in
+from adapters.db.unit import OrderUnit
 from oms.agenda import fulfillment_agenda
 from oms.book import DecideFulfillment, DecideReturn
 from oms.decisions import Decision
 from oms.explain import explain
+from oms.found import Found
 from oms.numbers import order_of
 from oms.ports import LabelBought, Scan
 from oms.return_agenda import return_agenda
@@ -322,6 +325,36 @@ async def test_a_parcel_that_is_delivered_after_all_is_expected_no_longer(shop: 
     await shop.scanned(f"{number}-S1", "returned_to_sender")
     assert len((await shop.read(number)).returns) == 1
     await books_agree(shop)
+
+
+async def test_what_was_delivered_says_its_carrier_is_not_paid_back_unseen(shop: Shop) -> None:
+    number, id = await turned(shop, ("LAMP", 1))
+    await shop.scanned(f"{number}-S1", "delivered")
+
+    refusal = await shop.receives(id, (1, 1, "as_new"))
+
+    assert refusal is not None
+    assert refusal.code == "invalid_state"
+    goods = Goods("lyon", "box 1", (Found(1, "as_new"),))
+
+    async def found(unit: OrderUnit) -> bool:
+        return await take_in(unit, goods, shipment=f"{number}-S1")
+
+    assert await shop.book.change(number, shop.now, found)
+    assert not await shop.book.change(number, shop.now, found)
+    (back,) = [each for each in (await shop.read(number)).returns if each.kind == "return"]
+    assert (back.status, back.lines[0].reason) == ("received", "unannounced")
+    await books_agree(shop)
+
+
+async def test_a_parcel_never_handed_over_cannot_turn_round(shop: Shop) -> None:
+    number = await shop.hands_over(("LAMP", 1))
+    async with shop.stockroom.db.begin() as tx:
+        await tx.execute(text("UPDATE shipments SET handed_over_at = NULL"))
+
+    await shop.scanned(f"{number}-S1", "returned_to_sender")
+
+    assert (await shop.read(number)).returns == ()
 
 
 async def test_a_parcel_that_never_comes_back_is_written_off_by_a_person(shop: Shop) -> None:
