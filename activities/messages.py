@@ -24,7 +24,7 @@ class AtFulfillment(Message):
 
 
 class AtShipment(Message):
-    """A parcel, at the process's own time."""
+    """A parcel, on its way out or back, at the process's own time."""
 
     id: str
     at: datetime
@@ -39,13 +39,6 @@ class AtPayment(Message):
 
 class AtReturn(Message):
     """A return, at the process's own time."""
-
-    id: str
-    at: datetime
-
-
-class AtReturnParcel(Message):
-    """A parcel of a return, at the process's own time."""
 
     id: str
     at: datetime

@@ -4,7 +4,7 @@ import structlog
 from temporalio import activity
 
 from activities.faults import as_application_errors
-from activities.messages import AtReturn, AtReturnParcel
+from activities.messages import AtReturn, AtShipment
 from oms.agenda import Agenda
 from oms.numbers import return_of
 from oms.ports import Carrier
@@ -74,7 +74,7 @@ class ReturnCarrierActivities:
         self._book, self._carrier = book, carrier
 
     @activity.defn
-    async def buy_return_label(self, about: AtReturnParcel) -> Agenda:
+    async def buy_return_label(self, about: AtShipment) -> Agenda:
         """Buy the label of one parcel; asked again, the carrier answers with the same one."""
         with as_application_errors():
             request = await self._book.label_request(about.id)
@@ -86,7 +86,7 @@ class ReturnCarrierActivities:
         return agenda
 
     @activity.defn
-    async def look_for_return_parcel(self, about: AtReturnParcel) -> Agenda:
+    async def look_for_return_parcel(self, about: AtShipment) -> Agenda:
         """Ask the carrier where a silent parcel is. Gives what is due then."""
         with as_application_errors():
             tracking_number = await self._book.tracking_number_of(about.id)

@@ -10,7 +10,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.carriers import CarrierActivities
-    from activities.messages import AtFulfillment, AtShipment, CommandAt
+    from activities.messages import AtFulfillment, CommandAt
     from activities.nodes import NodeActivities
     from activities.orders import OrderActivities
     from oms import agenda as due_for
@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from oms.book import DecideFulfillment
     from oms.decisions import Decision
     from workflows.messages import FulfillmentRef
+    from workflows.parcels import buy_label, look_for_parcel
     from workflows.repairs import Repairable
     from workflows.steps import Process, in_books, outside
 
@@ -64,9 +65,9 @@ class FulfillmentWorkflow(Repairable):
             case due_for.ASK_TO_STOP:
                 return await self._ask_to_stop(due)
             case due_for.BUY_LABEL:
-                return await self._buy_label(due)
+                return await buy_label(self._process, due, CarrierActivities.buy_label)
             case due_for.POLL:
-                return await self._poll(due)
+                return await look_for_parcel(self._process, due, CarrierActivities.look_for_parcel)
             case _:
                 raise AssertionError(f"nobody knows how to {due.do}")
 
@@ -90,29 +91,6 @@ class FulfillmentWorkflow(Repairable):
             lambda: outside(NodeActivities.ask_to_stop, self._now(), f"Ask to stop {due.about}"),
             "done_manually",
             "fail",
-        )
-
-    async def _buy_label(self, due: Due) -> Agenda | None:
-        return await self._process.step(
-            due,
-            lambda: outside(
-                CarrierActivities.buy_label,
-                AtShipment(id=due.about, at=workflow.now()),
-                f"Label for {due.about}",
-            ),
-            "new_attempt",
-            "done_manually",
-            "fail",
-        )
-
-    async def _poll(self, due: Due) -> Agenda | None:
-        return await self._process.step(
-            due,
-            lambda: outside(
-                CarrierActivities.look_for_parcel,
-                AtShipment(id=due.about, at=workflow.now()),
-                f"Ask where {due.about} is",
-            ),
         )
 
     async def _decide(self, due: Due, decision: Decision, id: str) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.messages import AtReturn, AtReturnParcel, CommandAt
+    from activities.messages import AtReturn, CommandAt
     from activities.orders import OrderActivities
     from activities.returns import ReturnActivities, ReturnCarrierActivities
     from oms import agenda as due_for
@@ -18,9 +18,10 @@ with workflow.unsafe.imports_passed_through():
     from oms.book import Command, DecidePayment, DecideReturn
     from oms.decisions import Decision
     from workflows.messages import ReturnRef
+    from workflows.parcels import buy_label, look_for_parcel
     from workflows.repairs import Repairable
     from workflows.settling import settle
-    from workflows.steps import Process, in_books, outside
+    from workflows.steps import Process, in_books
 
 _STEPS_IN_BOOKS = {
     returns.REMIND: (ReturnActivities.remind_customer, "Remind: nothing was sent yet"),
@@ -70,34 +71,13 @@ class ReturnWorkflow(Repairable):
                 await settle(self._process, due, self._ref.payment_poll_seconds)
                 return None
             case due_for.BUY_LABEL:
-                return await self._buy_label(due)
+                return await buy_label(self._process, due, ReturnCarrierActivities.buy_return_label)
             case due_for.POLL:
-                return await self._poll(due)
+                return await look_for_parcel(
+                    self._process, due, ReturnCarrierActivities.look_for_return_parcel
+                )
         call, words = _STEPS_IN_BOOKS[due.do]
         return await self._process.step(due, lambda: in_books(call, self._now(), words))
-
-    async def _buy_label(self, due: Due) -> Agenda | None:
-        return await self._process.step(
-            due,
-            lambda: outside(
-                ReturnCarrierActivities.buy_return_label,
-                AtReturnParcel(id=due.about, at=workflow.now()),
-                f"Label for {due.about}",
-            ),
-            "new_attempt",
-            "done_manually",
-            "fail",
-        )
-
-    async def _poll(self, due: Due) -> Agenda | None:
-        return await self._process.step(
-            due,
-            lambda: outside(
-                ReturnCarrierActivities.look_for_return_parcel,
-                AtReturnParcel(id=due.about, at=workflow.now()),
-                f"Ask where {due.about} is",
-            ),
-        )
 
     async def _decide(self, due: Due, decision: Decision, id: str) -> None:
         number, command = self._ref.order, self._command(due, decision)
