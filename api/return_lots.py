@@ -30,11 +30,13 @@ class PlaceBody(Wire):
     """What becomes of the lot, or of `quantity` units of it.
 
     `to`: where `restock_elsewhere` sends them; without it, where they are needed or sell best.
+    `sku`: what a wrong item really is.
     """
 
     disposition: Disposition
     to: Id | None = None
     quantity: Quantity | None = None
+    sku: Id | None = None
 
 
 class ReturnLotView(LotView):
@@ -79,7 +81,7 @@ async def place_lot(
     if body.to is not None and not await action.knows_place(body.to):
         flaw = Flaw(pointer="/to", code="location_unknown", detail="There is none.")
         raise Problem("location_unknown", "Nothing was changed.", errors=[flaw])
-    new = books.NewWay(int(lot), body.disposition, body.to, body.quantity)
+    new = books.NewWay(int(lot), body.disposition, body.to, body.quantity, body.sku)
     return await action.report(lambda unit, back: books.place_again(unit, back, new, _reach(who)))
 
 

@@ -103,15 +103,17 @@ _FREE = "coalesce(s.on_hand - s.reserved - s.allocated - s.safety_stock - s.back
 # A recall waits for whoever looks at the article here, and they for it.
 _HOLD_ARTICLES = """
 SELECT sku FROM products
-WHERE sku IN (SELECT sku FROM return_lots WHERE return_id = :id) ORDER BY sku FOR KEY SHARE
+WHERE sku = :sku OR sku IN (SELECT sku FROM return_lots WHERE return_id = :id)
+ORDER BY sku FOR KEY SHARE
 """
 _FOUND = f"""
-SELECT r.id, r.sku, r.location, r.condition, l.kind, l.groups, l.country,
+SELECT r.id, a.sku, r.location, r.condition, l.kind, l.groups, l.country,
     coalesce(p.tags, '{{}}') AS tags, p.sku IS NOT NULL AS known,
     coalesce(p.recalled, false) AS recalled, coalesce(s.blocked, false) AS blocked,
     {_FREE} AS free
-FROM return_lots r JOIN locations l ON l.id = r.location LEFT JOIN products p ON p.sku = r.sku
-LEFT JOIN stock_levels s ON s.sku = r.sku AND s.location = r.location
+FROM return_lots r CROSS JOIN LATERAL (SELECT coalesce(CAST(:sku AS text), r.sku) AS sku) a
+JOIN locations l ON l.id = r.location LEFT JOIN products p ON p.sku = a.sku
+LEFT JOIN stock_levels s ON s.sku = a.sku AND s.location = r.location
 WHERE r.return_id = :id
 """
 
@@ -139,10 +141,15 @@ WHERE l.id = :location AND l.active AND NOT coalesce(s.blocked, false)
 """
 
 
-async def read_found(unit: OrderUnit, back: Return, lots: Iterable[Lot]) -> dict[int, Found]:
-    """What the books know of lots, by their ids. No recall of their articles begins from here."""
-    await unit.ask(_HOLD_ARTICLES, id=back.id)
-    rows = {row.id: row for row in await unit.ask(_FOUND, id=back.id)}
+async def read_found(
+    unit: OrderUnit, back: Return, lots: Iterable[Lot], *, named: str | None = None
+) -> dict[int, Found]:
+    """What the books know of lots, by their ids. No recall of their articles begins from here.
+
+    `named`: what the lots really are, if somebody has said so only now.
+    """
+    await unit.ask(_HOLD_ARTICLES, id=back.id, sku=named)
+    rows = {row.id: row for row in await unit.ask(_FOUND, id=back.id, sku=named)}
     found = {}
     for lot in lots:
         row = rows[lot.id]
@@ -317,8 +324,9 @@ async def _write(
     _tell(unit, back, lot, way, transfer)
     unit.run(
         "UPDATE return_lots SET state = 'placed', disposition = :disposition, why = :why,"
-        " placed_at = :at, transfer = :transfer WHERE id = :id",
+        " placed_at = :at, transfer = :transfer, sku = :sku WHERE id = :id",
         id=lot.id,
+        sku=lot.sku,
         disposition=way.disposition,
         why=way.why,
         at=unit.at,

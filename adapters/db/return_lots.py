@@ -21,18 +21,22 @@ from adapters.db.restocking import (
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
-from oms.restocking import FOR_SALE, LIES_ABOUT, Way, bucket_of, kept_off
+from oms.restocking import FOR_SALE, LIES_ABOUT, Way, bucket_of, facts_of, kept_off
 from oms.return_policy import Disposition
 from oms.returns import Lot, Return
 
 
 class NewWay(NamedTuple):
-    """What becomes of a lot now. `units`: of so many of it; None for all."""
+    """What becomes of a lot now. `units`: of so many of it; None for all. `sku`: what it really is.
+
+    Only a wrong item needs to be named.
+    """
 
     lot: int
     disposition: Disposition
     to: str | None = None
     units: int | None = None
+    sku: str | None = None
 
 
 async def place_again(
@@ -55,7 +59,13 @@ async def place_again(
     if units > lot.quantity:
         detail = f"Of lot {lot.id}, {lot.quantity} units lie there."
         return Refusal(code="quantity_too_large", detail=detail, pointer="/quantity")
-    found = (await read_found(unit, back, [lot]))[lot.id]
+    found = (await read_found(unit, back, [lot], named=new.sku))[lot.id]
+    if new.sku is not None:
+        if lot.is_sold_article or not found.known:
+            detail = "Only a wrong item is named, and as an article that there is."
+            return Refusal(code="sku_unknown", detail=detail, pointer="/sku")
+        lot = lot.model_copy(update={"sku": new.sku})
+        found = facts_of(back, lot, found)
     if new.disposition in FOR_SALE and (kept := kept_off(found)):
         return Refusal(code="invalid_state", detail=f"It may not go on a shelf: {kept}.")
     way = Way(new.disposition, units, f"as {unit.actor} decided")

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from adapters.db.audit import read_snapshot
 from tests.adapters.db.delivered import Shop
-from tests.adapters.db.stockroom import Stockroom
+from tests.adapters.db.stockroom import NOW, Stockroom
 from tests.api.conftest import Api, key
 
 _numbers = itertools.count(1)
@@ -128,6 +129,26 @@ async def test_what_is_recalled_goes_on_no_shelf_until_the_recall_ends(api: Api)
     assert await back.level() == {"damaged": 1}
 
 
+async def test_a_wrong_item_is_for_sale_once_somebody_said_what_it_is(api: Api) -> None:
+    back = await set_aside(api, 2, condition="wrong_item")
+    other = f"OTHER-{uuid4().hex[:8]}"
+    await api.has(other, units=0)
+
+    unnamed = await back.goes("restock")
+    unknown = await back.goes("restock", sku="NOBODY-KNOWS")
+    named = await back.goes("restock", sku=other, quantity=1)
+
+    assert (unnamed.status_code, unnamed.json()["code"]) == (409, "invalid_state")
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "sku_unknown")
+    assert named.status_code == 200
+    assert await Stockroom(api.engine).level(other, "wh-paris") == {"on_hand": 1}
+    lots = sorted((lot["sku"] == other, lot["disposition"]) for lot in named.json()["lots"])
+    assert lots == [(False, "quarantine"), (True, "restock")]
+    async with api.engine.connect() as tx:
+        found = (await read_snapshot(tx, NOW)).findings
+    assert [each for each in found if back.id in each.about and not each.pending] == []
+
+
 async def test_bad_requests_name_what_is_wrong_and_move_nothing(api: Api) -> None:
     back = await set_aside(api, 2)
 
@@ -135,6 +156,7 @@ async def test_bad_requests_name_what_is_wrong_and_move_nothing(api: Api) -> Non
         await back.goes("restock", quantity=3),
         await back.goes("restock", to="wh-oslo"),
         await back.goes("restock_elsewhere", to="wh-nowhere"),
+        await back.goes("restock", sku=back.sku),
         await back.goes("throw_away"),
         await Back(api, back.sku, back.id, lot=10**9).goes("restock"),
     ]
@@ -143,13 +165,15 @@ async def test_bad_requests_name_what_is_wrong_and_move_nothing(api: Api) -> Non
         (422, "quantity_too_large"),
         (422, "validation_failed"),
         (422, "location_unknown"),
+        (422, "sku_unknown"),
         (422, "validation_failed"),
         (404, "not_found"),
     ]
-    assert [each.json()["errors"][0]["pointer"] for each in told[:4]] == [
+    assert [each.json()["errors"][0]["pointer"] for each in told[:5]] == [
         "/quantity",
         "/to",
         "/to",
+        "/sku",
         "/disposition",
     ]
     assert await back.level() == {"damaged": 2}
