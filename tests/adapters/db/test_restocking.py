@@ -300,7 +300,7 @@ async def place_later(shop: Shop, id: str, new: NewWay) -> None:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     found=LOTS,
@@ -383,18 +383,22 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-async def test_the_audit_finds_goods_that_are(shop: Shop, how: str) -> None:
+async def test_the_audit_finds_whatever_does_not_lie_where_it_should(shop: Shop) -> None:
     id = await came_back(shop, (1, 2, "as_new"))
     await put_away(shop, id, rules())
     await nothing_is_wrong(shop)
+    unseen = []
 
-    async with shop.stockroom.db.begin() as tx:
-        changed = await tx.execute(text(BROKEN[how]))
-        assert changed.rowcount > 0
-        found = (await read_snapshot(tx, shop.now)).findings
+    for how, statement in BROKEN.items():
+        async with shop.stockroom.db.connect() as tx:
+            changed = await tx.execute(text(statement))
+            assert changed.rowcount > 0
+            found = (await read_snapshot(tx, shop.now)).findings
+            await tx.rollback()
+        if not any(each.about.startswith(id) and not each.pending for each in found):
+            unseen.append(how)
 
-    assert any(each.about.startswith(id) and not each.pending for each in found)
+    assert unseen == []
 
 
 async def test_goods_put_away_at_once_beside_transfers_and_recalls_meet_no_deadlock(
