@@ -48,6 +48,33 @@ class Returning:
         asked: Back = answer.json()
         return asked
 
+    async def try_exchange(self, number: str, *lines: dict[str, Any], **more: Any) -> Any:
+        """Ask for other goods instead; a line has one unit of the first, unless said otherwise."""
+        usual = {"line": 1, "quantity": 1, "reason": "too_small"}
+        wanted = [usual | line for line in lines or ({},)]
+        return await self.try_return(number, lines=wanted, resolution="exchange", **more)
+
+    async def exchange(self, number: str, *lines: dict[str, Any], **more: Any) -> Back:
+        """Ask for other goods instead; it must be taken."""
+        answer = await self.try_exchange(number, *lines, **more)
+        assert answer.status_code == 201, answer.text
+        asked: Back = answer.json()
+        return asked
+
+    async def try_claim(self, number: str, units: Units = 1, **more: Any) -> Any:
+        """Claim for goods; gives the answer, whatever it is."""
+        who = more.pop("who", "channel")
+        lines = lines_of(units, reason=more.pop("reason", "lost"))
+        body = {"order": number, "lines": lines, "resolution": "refund"} | more
+        return await self.call("POST", "/v1/claims", body, who=who)
+
+    async def claim(self, number: str, units: Units = 1, **more: Any) -> Back:
+        """Claim for goods; it must be taken."""
+        answer = await self.try_claim(number, units, **more)
+        assert answer.status_code == 201, answer.text
+        asked: Back = answer.json()
+        return asked
+
     async def back(self, id: str) -> Back:
         """A return as it is shown now."""
         found: Back = await self.ok("GET", f"/v1/returns/{id}")

@@ -149,8 +149,12 @@ async def finish_at_till(unit: OrderUnit, id: str) -> None:
     """Receive what is brought to a till, unless a person must approve it first. Once."""
     back = (await unit.reloaded()).return_(id)
     is_open = back.approved_at is not None and back.is_live and not back.has_arrived
-    if back.via == "store" and is_open:
-        await bring_back(unit, id)
+    if back.via != "store" or not is_open:
+        return
+    await bring_back(unit, id)
+    if back.exchange_order is not None:  # its process may run already
+        unit.nudge_return(id, "brought")
+        await unit.flush("brought")
 
 
 _CANNOT_TRAVEL = Refusal(
