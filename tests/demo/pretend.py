@@ -26,6 +26,8 @@ class PretendOms:
         self.orders: dict[str, Json] = {}
         self.parked: set[str] = set()
         self.resolved: list[Json] = []
+        self.returns: dict[str, Json] = {}
+        self.scans: list[tuple[str, str]] = []
         self.away = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -40,6 +42,8 @@ class PretendOms:
             case "PUT", kind, _:
                 self.put[kind] += 1
                 return httpx.Response(201, json=body)
+            case _, "returns", *more:
+                return self._of_returns(more, body)
             case "POST", "orders":
                 return self._place(body)
             case "POST", "orders", number, "resolve":
@@ -48,13 +52,13 @@ class PretendOms:
                 return httpx.Response(200, json=self.orders[number])
             case "GET", "orders":
                 return self._list(request.url.params)
-            case "GET", "orders", number:
-                return httpx.Response(200, json=self._step(self.orders[number]))
-            case "GET", "orders", number, what:
-                return self._tell(number, what)
+            case "GET", "orders", number, *what:
+                return self._tell(number, *what)
         return httpx.Response(404, json={"code": "not_found"})
 
-    def _tell(self, number: str, what: str) -> httpx.Response:
+    def _tell(self, number: str, what: str = "") -> httpx.Response:
+        if not what:
+            return httpx.Response(200, json=self._step(self.orders[number]))
         if what == "explain":
             parked = {"waiting_for": "a person", "step": "capture:1"}
             other = {"waiting_for": "the carrier", "step": None}
@@ -62,6 +66,42 @@ class PretendOms:
         event = {"at": "2026-11-22T10:00:00Z", "actor": "oms", "kind": "order.placed", "data": {}}
         events = [event | {"summary": f"{number} was placed"}]
         return httpx.Response(200, json={"data": events, "next_cursor": None})
+
+    def _of_returns(self, path: list[str], body: Json) -> httpx.Response:
+        match path:
+            case []:
+                return self._take_back(body)
+            case id, what:
+                self.returns[id]["status"] = {"receive": "received", "inspect": "closed"}[what]
+        return httpx.Response(200, json=self.returns[path[0]])
+
+    def _take_back(self, body: Json) -> httpx.Response:
+        order = self.orders.get(body["order"])
+        if order is None:
+            return httpx.Response(404, json={"code": "not_found"})
+        (asked,) = body["lines"]
+        line = next((each for each in order["lines"] if each["line"] == asked["line"]), None)
+        if line is None or self.returnable(line) < asked["quantity"]:
+            flaw = "line_unknown" if line is None else "more_than_sent"
+            errors = [{"pointer": "/lines/0", "code": flaw, "detail": "no"}]
+            return httpx.Response(422, json={"code": "not_returnable", "errors": errors})
+        line["returned"] += asked["quantity"]
+        at_till = body["via"] == "store"
+        id = f"{body['order']}-R{len(self.returns) + 1}"
+        parcels = [] if at_till else [{"tracking_number": f"T-{id}"}]
+        self.returns[id] = {
+            "id": id, "status": "closed" if at_till else "approved", "refund_minor": 1999,
+            "currency": "EUR", "parcels": parcels, "location": body["location"] or "wh-1",
+        }  # fmt: skip
+        return httpx.Response(201, json=self.returns[id])
+
+    def returnable(self, line: Json) -> int:
+        """Units of a line that may come back."""
+        return int(line["delivered"] - line["returned"])
+
+    async def scan(self, tracking_number: str, status: str) -> None:
+        """A scan by the pretended carrier."""
+        self.scans.append((tracking_number, status))
 
     def _import(self, body: Json) -> httpx.Response:
         for row in body["rows"] if isinstance(body.get("rows"), list) else ():
@@ -77,6 +117,13 @@ class PretendOms:
             "number": number, "reference": body["reference"], "channel": body["channel"],
             "status": "pending", "fulfillment_status": "unfulfilled", "refusal": None,
             "step": 0, "version": 1, "token": token,
+            "lines": [
+                {
+                    "line": i, "sku": each["sku"], "shipped": 0, "returned": 0,
+                    "delivered": each["quantity"],
+                }
+                for i, each in enumerate(body.get("lines", ()), start=1)
+            ],
         }  # fmt: skip
         self.orders[number] = order
         if token == "tok_declined":

@@ -16,8 +16,9 @@ from adapters.http import Http
 from oms.places import postal_table
 from tests.demo.pretend import PretendOms
 from workers.api_client import ApiClient
-from workers.demo import closing, command, runner
+from workers.demo import closing, command, returning, runner
 from workers.demo.example import example_retailer
+from workers.demo.returning import Scan
 from workers.demo.surroundings import Audit, Place, with_coordinates
 from workers.state import Running
 
@@ -59,6 +60,10 @@ class Machine:
         yield
         self.speeds.append("as before")
 
+    @asynccontextmanager
+    async def a_carrier(self, simulator: str) -> AsyncIterator[Scan]:
+        yield self.oms.scan
+
     async def audit(self) -> Audit:
         return Audit(violations=self.violations)
 
@@ -72,6 +77,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
     monkeypatch.setattr(command, "a_stack", machine.a_stack)
     monkeypatch.setattr(command, "at_speed", machine.at_speed)
+    monkeypatch.setattr(command, "a_carrier", machine.a_carrier)
+    monkeypatch.setattr(returning, "SPEED", 36e8)
+    monkeypatch.setattr(returning, "LOOK_EVERY_SECONDS", 0.001)
     monkeypatch.setattr(closing, "audit", machine.audit)
     monkeypatch.setattr(ApiClient, "at", machine.client)
     monkeypatch.setattr(runner, "LOOK_EVERY_SECONDS", 0.001)
@@ -96,6 +104,9 @@ def test_a_good_run_leaves_zero_and_its_outcome_for_machines(
     assert written["refused"] == 2
     assert written["parked"] == 0
     assert written["audit"] == {"violations": []}
+    assert (written["returns"], written["returns_closed"]) == (2, 2)
+    assert [status for _, status in machine.oms.scans] == ["in_transit", "delivered"]
+    assert "at the till of" in ended.output
     assert machine.speeds == ["fast", "as before"]
 
 
@@ -134,6 +145,43 @@ def test_an_order_without_a_verdict_leaves_one_and_is_explained(
 
     assert ended.exit_code == 1
     assert "N-0 has no verdict" in ended.output
+
+
+def test_what_a_retailer_says_came_back_is_taken_and_what_was_never_sold_is_refused(
+    machine: Machine, tmp_path: Path
+) -> None:
+    a_retailer(tmp_path)
+    rows: list[dict[str, object]] = [
+        {"reference": "1", "line": 1, "quantity": 1},
+        {"reference": None, "customer": "c-1", "sku": "B", "quantity": 1},
+        {"reference": None, "customer": "c-2", "sku": "B", "quantity": 1},
+        {"reference": "1", "line": 1, "quantity": 1},
+        {"reference": "another run's", "line": 1, "quantity": 1},
+    ]
+    (tmp_path / "returns.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    ended = demo("--data", tmp_path, "--json", tmp_path / "out.json")
+
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert ended.exit_code == 0, ended.output
+    assert (written["returns"], written["returns_closed"]) == (1, 1)
+    assert written["returns_refused"] == {"line_unknown": 1, "not_found": 1, "more_than_sent": 1}
+    assert written["returns_wrong"] == []
+
+
+def test_an_oms_that_takes_back_what_was_never_sold_leaves_one(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_retailer(tmp_path)
+    (tmp_path / "returns.jsonl").write_text(
+        json.dumps({"reference": "1", "line": 1, "quantity": 3})
+    )
+    monkeypatch.setattr(machine.oms, "returnable", lambda line: 9)
+
+    ended = demo("--data", tmp_path)
+
+    assert ended.exit_code == 1
+    assert "3 were taken and 1 were sold" in ended.output
 
 
 def test_a_stack_of_ours_knows_the_retailers_postal_codes(machine: Machine, tmp_path: Path) -> None:
@@ -185,6 +233,8 @@ def a_retailer(directory: Path, *, token: str = "tok_ok") -> None:
     order = {
         "channel": "web",
         "reference": "1",
+        "customer": {"id": "c-1"},
+        "lines": [{"sku": "A", "quantity": 1}],
         "delivery": {"method": "home", "address": {"country": "FR", "postal_code": "69001"}},
         "tenders": [{"token": token}],
     }

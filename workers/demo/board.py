@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from workers.demo.returning import Back, how_they_stand
 from workers.demo.runner import Run
 from workers.demo.stages import CLOSED, Entry, Outcome, Stage
 
@@ -26,6 +27,7 @@ LINE_EVERY_SECONDS = 5.0
 """How often progress is told where the output is no terminal."""
 
 BAR_WIDTH = 48
+RETURNS_SHOWN = 6
 
 _STYLES = {
     Stage.WAITING: "dim", Stage.PENDING: "yellow", Stage.CONFIRMED: "cyan",
@@ -68,22 +70,40 @@ async def watching(console: Console, run: Run) -> AsyncIterator[None]:
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await telling
-        console.print(board_view(run.entries, seconds=run.seconds))
+        console.print(board_view(run.entries, seconds=run.seconds, backs=run.backs))
 
 
-def board_view(entries: Sequence[Entry], *, seconds: float) -> RenderableType:
-    """Draw how many orders stand where, and how fast verdicts come in."""
-    counts = Counter(entry.stage for entry in entries)
+def board_view(
+    entries: Sequence[Entry], *, seconds: float, backs: Sequence[Back] = ()
+) -> RenderableType:
+    """Draw how many orders stand where, how fast verdicts come in, and what comes back."""
+    standing = Counter(entry.stage for entry in entries)
     table = Table(title=f"{len(entries)} orders", title_justify="left", show_header=False, box=None)
     for stage in Stage:
-        style = _STYLES[stage] if counts[stage] else "dim"
-        width = -(-BAR_WIDTH * counts[stage] // max(1, len(entries)))
+        style = _STYLES[stage] if standing[stage] else "dim"
+        width = -(-BAR_WIDTH * standing[stage] // max(1, len(entries)))
         table.add_row(
-            Text(stage.value, style), Text(str(counts[stage]), style), Text("━" * width, style)
+            Text(stage.value, style), Text(str(standing[stage]), style), Text("━" * width, style)
         )
-    verdicts = sum(counts[stage] for stage in CLOSED)
+    verdicts = sum(standing[stage] for stage in CLOSED)
     rate = 60 * verdicts / seconds if seconds else 0.0
-    return Group(table, Text(f"{seconds:.0f} s, {verdicts} verdicts, {rate:.0f} a minute", "dim"))
+    speed = Text(f"{seconds:.0f} s, {verdicts} verdicts, {rate:.0f} a minute", "dim")
+    return Group(table, speed, *([returns_view(backs)] if backs else []))
+
+
+def returns_view(backs: Sequence[Back]) -> RenderableType:
+    """Draw the first returns one by one, and how many stand where."""
+    table = Table(title="Returns", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("return", "comes by", "is", "gives back"):
+        table.add_column(name)
+    taken = [back for back in backs if back.id is not None]
+    for back in taken[:RETURNS_SHOWN]:
+        how = f"at the till of {back.wanted.location}" if back.wanted.via == "store" else "post"
+        style = "green" if back.status == "closed" else "cyan"
+        table.add_row(str(back.id), how, Text(back.status.replace("_", " "), style), back.refund)
+    told = ", ".join(f"{number} {word}" for word, number in sorted(how_they_stand(backs).items()))
+    wrong = [Text(back.wrong, "bold red") for back in backs if back.wrong is not None]
+    return Group(table, Text(f"{len(backs)} returns: {told}", "dim"), *wrong)
 
 
 def outcome_view(outcome: Outcome) -> RenderableType:
@@ -107,14 +127,18 @@ class _Board:
         self._run = run
 
     def __rich__(self) -> RenderableType:
-        return board_view(self._run.entries, seconds=self._run.seconds)
+        run = self._run
+        return board_view(run.entries, seconds=run.seconds, backs=run.backs)
 
 
 async def _tell(console: Console, run: Run) -> None:
     told = ""
     while True:
-        counts = Counter(entry.stage for entry in run.entries)
-        words = ", ".join(f"{counts[stage]} {stage}" for stage in Stage if counts[stage])
+        standing = Counter(entry.stage for entry in run.entries)
+        words = ", ".join(f"{standing[stage]} {stage}" for stage in Stage if standing[stage])
+        if run.backs:
+            back = sorted(how_they_stand(run.backs).items())
+            words += "; back: " + ", ".join(f"{number} {word}" for word, number in back)
         if words != told:
             console.print(f"{run.seconds:5.0f} s  {words}", highlight=False, soft_wrap=True)
             told = words

@@ -21,7 +21,7 @@ class Catalogue:
     """One retailer. The bodies are those of `docs`' HTTP contract; the keys are the ids in paths.
 
     `postal_table` is the file that says where this retailer's customers live; None means the one
-    that ships with the product.
+    that ships with the product. `returns`: what came back of these orders, and of none.
     """
 
     channels: Mapping[str, str]
@@ -30,6 +30,7 @@ class Catalogue:
     stock: tuple[StockRow, ...]
     orders: tuple[Json, ...]
     postal_table: Path | None = None
+    returns: tuple[Json, ...] = ()
     dropped: frozenset[str] = field(default_factory=frozenset)
 
     def channel_bodies(self) -> Mapping[str, Json]:

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from workers.api_client import ApiClient
-from workers.demo.board import outcome_view
+from workers.demo.board import outcome_view, returns_view
 from workers.demo.catalogue import Json
+from workers.demo.returning import Back, how_they_stand
 from workers.demo.runner import Run
 from workers.demo.stages import Entry, Outcome, Stage
 from workers.demo.surroundings import Place, audit
@@ -30,14 +31,17 @@ class Ending:
     outcome: Outcome
     seconds: float
     violations: Sequence[Any]
+    backs: Sequence[Back] = ()
 
     @property
     def is_good(self) -> bool:
-        """Say whether every order has its verdict and the books agree."""
-        return not self.outcome.unsettled and not self.violations
+        """Say whether every order has its verdict, every return its end, and the books agree."""
+        over = all(back.is_over for back in self.backs)
+        return over and not self.outcome.unsettled and not self.violations
 
     def as_json(self) -> str:
-        """Give the outcome for machines; `returns` stay 0 until there are any."""
+        """Give the outcome for machines. `returns`: those taken; `returns_refused`: by reason."""
+        refused = [back for back in self.backs if back.code is not None]
         counts = self.outcome.counts
         return json.dumps({
             "orders": self.outcome.orders,
@@ -46,17 +50,18 @@ class Ending:
             "cancelled": counts.get(Stage.CANCELLED, 0),
             "parked": counts.get(Stage.PARKED, 0),
             "without_verdict": [each.number or each.reference for each in self.outcome.unsettled],
-            "returns": 0,
-            "returns_closed": 0,
+            "returns": sum(back.id is not None for back in self.backs),
+            "returns_closed": sum(back.status == "closed" for back in self.backs),
+            "returns_refused": how_they_stand(refused),
+            "returns_wrong": [back.wrong for back in self.backs if back.wrong is not None],
             "seconds": round(self.seconds, 1),
             "audit": {"violations": list(self.violations)},
         })  # fmt: skip
 
 
-async def ending_of(run: Run) -> Ending:
-    """Close the run: take its time, and have the books compared."""
-    seconds = run.seconds
-    return Ending(run.outcome, seconds, (await audit()).violations)
+async def ending_of(run: Run, seconds: float) -> Ending:
+    """Close the run: have the books compared."""
+    return Ending(run.outcome, seconds, (await audit()).violations, run.backs)
 
 
 async def show_ending(
@@ -65,6 +70,9 @@ async def show_ending(
     """Tell a visitor how it went and where to look further."""
     console.print()
     console.print(outcome_view(ending.outcome))
+    if ending.backs:
+        console.print()
+        console.print(returns_view(ending.backs))
     if story := await _story(api, run):
         console.print()
         console.print(timeline_view(story.events, title=story.title))

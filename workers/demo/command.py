@@ -19,8 +19,9 @@ from workers.demo.customers import SHOWPIECE
 from workers.demo.example import example_retailer
 from workers.demo.files import DataMissing, read_retailer
 from workers.demo.loader import load
+from workers.demo.returning import Returning, Wanted, of_records, two_to_show
 from workers.demo.runner import Run
-from workers.demo.surroundings import a_stack, at_speed, with_coordinates
+from workers.demo.surroundings import a_carrier, a_stack, at_speed, with_coordinates
 from workers.embedded.obtain import ToolMissing
 from workers.embedded.processes import ChildFailed
 from workers.stack import OtherServer, Server
@@ -120,9 +121,25 @@ async def _demo(
                 await watched.to_the_end(
                     within=max(LEAST_SECONDS, SECONDS_AN_ORDER * len(catalogue.orders))
                 )
-            ending = await ending_of(watched)
+                seconds = watched.seconds
+                async with a_carrier(place.running.simulator) as scan:
+                    returning = Returning(api, scan, run=run, notice=notice)
+                    watched.backs = returning.backs
+                    await returning.to_the_end(
+                        _coming_back(catalogue, watched), within=LEAST_SECONDS
+                    )
+            ending = await ending_of(watched, seconds)
             await show_ending(console, api, watched, ending, place)
     return ending
+
+
+def _coming_back(catalogue: Catalogue, run: Run) -> list[Wanted]:
+    """One by post and one at a till; then what the retailer's own records say came back."""
+    stores = [id for id, place in catalogue.locations.items() if place["kind"] == "store"]
+    store = stores[0] if stores else None
+    if catalogue.returns:
+        return of_records(catalogue.returns, run.entries, catalogue.orders, store)
+    return two_to_show(run.entries, catalogue.orders, store)
 
 
 async def _load(console: Console, api: ApiClient, catalogue: Catalogue, run: str) -> None:

@@ -3,6 +3,8 @@
 `DIR` holds `locations.jsonl`, `products.jsonl`, `stock.csv`, `orders.jsonl` and `postal_codes.csv`,
 each plain or compressed (`.gz`). Lines of `orders.jsonl` are `{"at", "order"}`, the order as
 `POST /v1/orders` takes it. Fields the API does not know are dropped, and named at the end.
+`returns.jsonl`, if there is one, says what came back: `{"reference", "line", "quantity"}`, with the
+reference of an order, or null for what was never sold.
 """
 
 import csv
@@ -60,6 +62,7 @@ def read_retailer(directory: Path, *, orders: int) -> Catalogue:
         stock=tuple(_stock(directory)),
         orders=placed,
         postal_table=_find(directory, "postal_codes.csv"),
+        returns=tuple(_returns(directory)),
         dropped=frozenset(dropped),
     )
 
@@ -102,6 +105,15 @@ def _stock(directory: Path) -> Iterator[StockRow]:
                 yield StockRow(row["sku"], row["location"], int(row["on_hand"]))
             except (KeyError, ValueError) as fault:
                 raise DataMissing(f"{path.name}, line {rows.line_num}: {fault!r}") from fault
+
+
+def _returns(directory: Path) -> Iterator[Json]:
+    """What came back, if the retailer says so: `{"reference", "line", "quantity"}` a line."""
+    if any((directory / f"returns.jsonl{end}").is_file() for end in ("", ".gz")):
+        for number, row in enumerate(_rows(directory, "returns.jsonl"), start=1):
+            if not {"reference", "quantity"} <= row.keys():
+                raise DataMissing(f"returns.jsonl, line {number}: reference or quantity is missing")
+            yield row
 
 
 def _rows(directory: Path, name: str) -> Iterator[Json]:

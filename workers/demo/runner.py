@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from workers.api_client import ApiClient, ApiRefused, ApiUnreachable
 from workers.demo.catalogue import Json
+from workers.demo.returning import Back
 from workers.demo.stages import CLOSED, Entry, Outcome, Stage, sum_up
 
 AT_ONCE = 8
@@ -56,6 +57,8 @@ class Run:
         self.started = self._changed = time.monotonic()
         self.repaired: str | None = None
         """The number of the order that was repaired."""
+        self.backs: Sequence[Back] = ()
+        """What comes back once the orders have ended."""
 
     @property
     def seconds(self) -> float:

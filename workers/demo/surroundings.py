@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
@@ -79,6 +80,18 @@ async def at_speed(simulator: str, speed: float = SPEED) -> AsyncIterator[None]:
             yield
         finally:
             await _set_clock(http, before.speed if before else 1)
+
+
+@asynccontextmanager
+async def a_carrier(simulator: str) -> AsyncIterator[Callable[[str, str], Awaitable[None]]]:
+    """The simulated carrier, who scans a parcel (tracking number, status) when told to."""
+    async with Http(simulator, timeout=timedelta(seconds=40)) as http:
+
+        async def scan(tracking_number: str, status: str) -> None:
+            path = f"/carriers/{quote(tracking_number, safe='')}/events"
+            await http.exchange("POST", path, body={"status": status})
+
+        yield scan
 
 
 async def _set_clock(http: Http, speed: float) -> None:
