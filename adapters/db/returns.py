@@ -403,7 +403,7 @@ def _counted(
     for number in sorted({each.line for each in found}):
         here = [each for each in found if each.line == number]
         room = _room(unit, back, number, sum(each.quantity for each in here), location)
-        turned_up = _turned_up(back, number, here)
+        turned_up = _turned_up(unit.order, back, here, room=room)
         for each in here:
             units = min(each.quantity, room + turned_up)
             late = max(0, units - room)
@@ -414,11 +414,16 @@ def _counted(
     return counted
 
 
-def _turned_up(back: Return, number: int, here: Sequence[Arrived]) -> int:
-    """Units that were missing in a parcel before and may lie in this one, which misses none."""
-    line = back.line(number)
-    misses = any(each.condition == "missing" for each in here)
-    return 0 if line is None or misses else line.missing
+def _turned_up(order: Order, back: Return, here: Sequence[Arrived], *, room: int) -> int:
+    """Units that were missing in a parcel before and may lie in this one, which misses none.
+
+    Not those that another return speaks for by now, nor what this scan brings along unannounced.
+    """
+    line = back.line(here[0].line)
+    if line is None or any(each.condition == "missing" for each in here):
+        return 0
+    extra = room - line.expected
+    return max(0, min(line.missing, order.returnable(line.line) - extra))
 
 
 def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> int:

@@ -67,13 +67,16 @@ class Expected:
             beyond = max(0, sum(each.quantity for each in here) - self.quantity[id, line])
             self.quantity[id, line] += min(beyond, returnable[line])
             room = self.quantity[id, line] - self.got[id, line] - self.missing[id, line]
-            found = not any(each.condition == "missing" for each in here)
+            beyond = min(beyond, returnable[line])
+            # What was missing may turn up after all, unless another return speaks for it.
+            spare = min(self.missing[id, line], returnable[line] - beyond)
+            if any(each.condition == "missing" for each in here):
+                spare = 0
             for each in here:
-                late = self.missing[id, line] if found else 0  # it may turn up after all
-                units = min(each.quantity, room + late)
+                units = min(each.quantity, room + spare)
                 late = max(0, units - room)
                 self.missing[id, line] -= late
-                room -= units - late
+                room, spare = room - units + late, spare - late
                 (self.missing if each.condition == "missing" else self.got)[id, line] += units
         if before != (self.got.total(), self.missing.total()):
             self.keys.add((id, key))

@@ -213,3 +213,20 @@ async def test_a_unit_that_was_missing_may_turn_up_in_another_parcel(shop: Shop)
     assert back.status is ReturnStatus.CLOSED
     assert await refunded(shop, number) == 2000
     assert await shop.findings() == []
+
+
+async def test_a_missing_unit_that_came_by_another_return_does_not_turn_up_once_more(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    first = await shop.asks(number, (1, 2))
+    await shop.receives(first, (1, 1, "as_new"), (1, 1, "missing"))
+    second = await shop.asks(number, (1, 1))
+    await shop.receives(second, (1, 1, "as_new"))
+
+    await shop.receives(first, (1, 2, "as_new"), key="scan-2")
+
+    line = (await shop.read(number)).line(1)
+    assert line is not None
+    assert line.returned == 2
+    assert await shop.findings() == []
