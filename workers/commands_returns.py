@@ -1,4 +1,4 @@
-"""`oms returns`: how much comes back of what was sold.
+"""`oms returns`: what comes back, what it waits for, and how much it is of what was sold.
 
 Commands leave 0 when done, 1 when the API refused, 3 when there is no API to ask.
 """
@@ -9,20 +9,27 @@ import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from workers import commands_return_policy
+from workers.api_client import ApiClient
 from workers.asking import ApiKey, ApiUrl, AsJson, ask_api
+from workers.order_views import explain_view, timeline_view
 from workers.return_report_views import report_view
+from workers.return_views import return_view, returns_view
 
 app = typer.Typer(help="What comes back, how much of it, and by which rules.")
 app.add_typer(commands_return_policy.app, name="policy")
 
 Json = dict[str, Any]
 
-REPORT = "/v1/reports/returns"
+RETURNS, REPORT = "/v1/returns", "/v1/reports/returns"
+MOST_LISTED = 100
+
+Id = Annotated[str, typer.Argument(help="The return's id, e.g. K3M9-QXZ4-7-R1.")]
 
 
 class By(StrEnum):
@@ -33,6 +40,49 @@ class By(StrEnum):
     LOCATION = "location"
     CONDITION = "condition"
     CHANNEL = "channel"
+
+
+@app.command("list")
+def list_returns(
+    *,
+    order: Annotated[str | None, typer.Option(help="Only of this order.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only these, e.g. received.")] = None,
+    location: Annotated[str | None, typer.Option(help="Expected or arrived there.")] = None,
+    kind: Annotated[str | None, typer.Option(help="return, claim or undeliverable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="How many.")] = 25,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List returns, newest first."""
+    names = {"order": order, "status": status, "location": location, "kind": kind}
+    asked = {name: value for name, value in names.items() if value is not None}
+    found = ask_api(lambda api: api.get(RETURNS, limit=limit, **asked), api_url, api_key)
+    _print(found, as_json, returns_view(found["data"]))
+
+
+@app.command()
+def show(id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Show a return: how far it is, what arrived, where it lies, money, what happened."""
+
+    async def ask(api: ApiClient) -> Json:
+        path = _path(id)
+        return {
+            "return": await api.get(path),
+            "timeline": [event async for event in api.every(f"{path}/timeline")],
+        }
+
+    found = ask_api(ask, api_url, api_key)
+    _print(found, as_json, return_view(found["return"]), timeline_view(found["timeline"]))
+
+
+@app.command()
+def explain(
+    id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Say what a return waits for, since when, until when, what then, and what you may do."""
+    found = ask_api(lambda api: api.get(f"{_path(id)}/explain"), api_url, api_key)
+    _print(found, as_json, explain_view(id, found["data"]))
 
 
 @app.command()
@@ -69,12 +119,21 @@ def report(
     names = {"channel": channel, "location": location}
     asked |= {name: value for name, value in names.items() if value is not None}
     found = ask_api(lambda api: api.get(REPORT, **asked), api_url, api_key)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    elif as_csv:
+    if as_csv:
         _write_csv(found["data"])
     else:
-        Console().print(report_view(found))
+        _print(found, as_json, report_view(found))
+
+
+def _path(id: str) -> str:
+    return f"{RETURNS}/{quote(id, safe='')}"
+
+
+def _print(document: Json, as_json: bool, *views: RenderableType) -> None:
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        Console().print(*views, sep="\n")
 
 
 def _moment(day: datetime) -> str:

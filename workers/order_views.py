@@ -29,11 +29,14 @@ _STYLES = {
     "in_progress": _BUSY, "partially_paid": _BUSY, "partially_fulfilled": _BUSY,
     "unfulfilled": _BUSY, "requested": _BUSY, "on_hold": "magenta", "cancelled": _BAD,
     "voided": _BAD, "lost": _BAD, "damaged": _BAD, "rejected": _BAD, "expired": _BAD,
-    "returned_to_sender": _BAD,
+    "returned_to_sender": _BAD, "approved": _BUSY, "in_transit": _BUSY, "received": _BUSY,
+    "partially_received": _BUSY, "inspected": _BUSY, "placed": _GOOD, "succeeded": _GOOD,
+    "declined": _BAD, "failed": _BAD, "unknown": _BUSY, "left": "dim",
 }  # fmt: skip
 _KINDS = {
     "order": "bold", "payment": "cyan", "refund": "cyan", "fulfillment_order": "yellow",
     "shipment": "blue", "attention": "bold red", "stock": "magenta",
+    "return": "green",
 }  # fmt: skip
 
 
@@ -83,14 +86,16 @@ def _heading(order: Json) -> RenderableType:
     grid.add_row("fulfillment", status(order["fulfillment_status"]))
     if order["return_status"] != "none":
         grid.add_row("returns", status(order["return_status"]))
+    for back in order.get("returns") or ():
+        grid.add_row(back["kind"], Text.assemble(f"{back['id']}  ", status(back["status"])))
     grid.add_row("channel", f"{order['channel']}, reference {order['reference']}")
     if promise := order.get("promise"):
-        grid.add_row("promised by", _moment(promise["by"]) if promise["by"] else "no date yet")
+        grid.add_row("promised by", moment(promise["by"]) if promise["by"] else "no date yet")
         if promise.get("status", "kept") != "kept":
             grid.add_row("promise", promise["status"].replace("_", " "))
     for hold in order.get("holds") or ():
         if hold["released_at"] is None:
-            since = _moment(hold["placed_at"])
+            since = moment(hold["placed_at"])
             grid.add_row("held", Text(f"{hold['reason']} since {since}", "magenta"))
     return Panel(grid, title=f"Order {order['number']}", title_align="left", expand=False)
 
@@ -155,7 +160,7 @@ def _wait(wait: Json) -> RenderableType:
         grid.add_row("parked step", Text(wait["step"], "bold red"))
     for name in ("since", "until"):
         if wait.get(name):
-            grid.add_row(name, _moment(wait[name]))
+            grid.add_row(name, moment(wait[name]))
     if wait.get("then"):
         grid.add_row("then", str(wait["then"]))
     if wait.get("last_error"):
@@ -172,7 +177,7 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _moment(text: str) -> str:
+def moment(text: str) -> str:
     """Write a time so that it can be read aloud; all times are UTC."""
     return _time(text).strftime("%Y-%m-%d %H:%M:%S UTC")
 

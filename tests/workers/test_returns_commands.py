@@ -24,6 +24,31 @@ REPORT: dict[str, Any] = {
     "by": "sku", "from": "2026-08-24T10:00:00Z", "to": "2026-11-22T10:00:00Z", "data": [MUG, LAMP],
 }  # fmt: skip
 
+ID = "K3M9-QXZ4-7-R1"
+BACK: dict[str, Any] = {
+    "id": ID, "order": "K3M9-QXZ4-7", "kind": "return", "status": "partially_received",
+    "via": "post", "resolution": "refund", "location": "wh-lyon", "refund_minor": 3998,
+    "currency": "EUR", "exchange_order": None, "travels_with": None, "version": 4,
+    "requested_at": "2026-11-20T10:00:00Z", "expires_at": None, "closed_at": None,
+    "refunds": [{"id": "K3M9-QXZ4-7:refund:1", "amount_minor": 1999, "currency": "EUR",
+                 "status": "succeeded"}],
+    "lines": [{"line": 1, "sku": "MUG", "quantity": 2, "extra": 0, "reason": "too_small",
+               "received": 1, "missing": 0, "accepted": 1, "rejected": 0, "settled": 1,
+               "exchange_sku": None}],
+    "lots": [{"id": 7, "line": 1, "sku": "MUG", "condition": "as_new", "location": "wh-nice",
+              "quantity": 1, "state": "placed", "disposition": "restock_elsewhere",
+              "transfer": "T-1", "why": "paris is out of stock"}],
+    "parcels": [{"id": f"{ID}-P1", "direction": "in", "carrier": "post", "tracking_number": "SIM1",
+                 "tracking_url": None, "status": "in_transit"}],
+}  # fmt: skip
+EVENT = {"seq": 5, "at": "2026-11-20T10:00:00Z", "actor": "web", "kind": "return.requested",
+         "summary": f"{ID}: 2 units are to come back (post)", "data": {}}  # fmt: skip
+WAIT = {"waiting_for": "The rest to arrive at wh-lyon.", "step": None, "last_error": None,
+        "since": "2026-11-21T10:00:00Z", "until": "2026-12-12T10:00:00Z",
+        "then": "a person is called",
+        "actions": [{"action": "receive", "method": "POST", "path": f"/v1/returns/{ID}/receive",
+                     "body": {}}]}  # fmt: skip
+
 
 @pytest.fixture
 def asked() -> list[httpx.Request]:
@@ -33,7 +58,13 @@ def asked() -> list[httpx.Request]:
 @pytest.fixture
 def answers() -> dict[str, Any]:
     """What each path answers."""
-    return {"/v1/reports/returns": REPORT}
+    return {
+        "/v1/reports/returns": REPORT,
+        "/v1/returns": {"data": [BACK], "next_cursor": None},
+        f"/v1/returns/{ID}": BACK,
+        f"/v1/returns/{ID}/timeline": {"data": [EVENT], "next_cursor": None},
+        f"/v1/returns/{ID}/explain": {"data": [WAIT]},
+    }
 
 
 @pytest.fixture
@@ -95,3 +126,42 @@ def test_where_nothing_came_back_it_says_so(oms: Run, answers: dict[str, Any]) -
     answers["/v1/reports/returns"] = REPORT | {"data": []}
 
     assert "Nothing came back." in oms("returns", "report").output
+
+
+# --- one return -----------------------------------------------------------------------------
+
+
+def test_a_return_is_shown_with_what_arrived_where_it_went_and_what_was_paid(oms: Run) -> None:
+    shown = oms("returns", "show", ID)
+
+    assert shown.exit_code == 0, shown.output
+    for words in (
+        f"Return {ID}", "partially_received", "39.98", "19.99", "1 x MUG", "restock elsewhere",
+        "paris is out of stock", "SIM1", "2 units are to come back",
+    ):  # fmt: skip
+        assert words in shown.output, words
+    assert json.loads(oms("returns", "show", ID, "--json").output)["return"] == BACK
+
+
+def test_what_a_return_waits_for_is_said_with_what_may_be_done(oms: Run) -> None:
+    shown = oms("returns", "explain", ID).output
+
+    assert "The rest to arrive at wh-lyon." in shown
+    assert "2026-12-12 10:00:00 UTC" in shown
+    assert f"POST /v1/returns/{ID}/receive" in shown
+
+
+def test_returns_are_listed_as_they_were_asked_for(oms: Run, asked: list[httpx.Request]) -> None:
+    shown = oms("returns", "list", "--status", "received", "--location", "wh-lyon", "--limit", "5")
+
+    assert ID in shown.output
+    assert "2 x MUG" in shown.output
+    assert dict(asked[-1].url.params) == {
+        "status": "received", "location": "wh-lyon", "limit": "5",
+    }  # fmt: skip
+
+
+def test_where_there_is_no_such_return_it_says_so(oms: Run, answers: dict[str, Any]) -> None:
+    answers["/v1/returns"] = {"data": [], "next_cursor": None}
+
+    assert "No such return." in oms("returns", "list").output

@@ -20,6 +20,7 @@ from workers.bench.command_routing import published, routing
 from workers.bench.orders import OrdersBench, OrdersRun
 from workers.bench.own_database import a_database
 from workers.bench.pgbench import PgBench, PgBenchFailed
+from workers.bench.returns import ReturnsBench, ReturnsRun
 from workers.bench.stock import SIZES, StockBench, StockRun
 from workers.demo.board import loading
 from workers.demo.command import OnServer
@@ -88,6 +89,46 @@ def orders(
     if json_path is not None:
         json_path.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
     raise typer.Exit(1 if found.without_verdict else 0)
+
+
+@app.command()
+def returns(
+    count: Annotated[int, typer.Option("--returns", min=1, help="How many to take back.")] = 100,
+    concurrency: Annotated[int, typer.Option(min=1, help="Returns in the air at once.")] = 20,
+    server: OnServer = None,
+    workers: Workers = None,
+    json_path: JsonPath = None,
+) -> None:
+    """Deliver orders, see all of them come back, and compare with bare Temporal.
+
+    Uses the stack that runs; or starts one in a folder of its own, and throws it away.
+    """
+    console = Console()
+    try:
+        found = asyncio.run(_returns(console, count, concurrency, (server, workers)))
+    except (ToolMissing, ChildFailed) as failed:
+        console.print(str(failed), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from failed
+    console.print(_table(found))
+    if json_path is not None:
+        json_path.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(1 if found.not_closed else 0)
+
+
+async def _returns(
+    console: Console, count: int, concurrency: int, on: tuple[Server | None, int | None]
+) -> ReturnsBench:
+    def notice(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+    async with (
+        _a_stack(on, {"OMS_GRACE_SECONDS": "0"}, notice) as running,
+        at_speed(running.simulator, SPEED),
+        ApiClient.at(running.api, running.keys["operator"]) as api,
+    ):
+        with loading(console) as report:
+            run = ReturnsRun(running, api, returns=count, concurrency=concurrency, told=report)
+            return await run.measure()
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""What an order leaves in Temporal, over all its runs."""
+"""What an order, or a return, leaves in Temporal, over all its runs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from temporalio.api.enums.v1 import EventType
@@ -12,7 +12,7 @@ from workers.bench.floor import Steps
 
 
 class Weight(NamedTuple):
-    """The histories of one order: events, bytes, and the activities in them."""
+    """Histories: events, bytes, and the activities in them."""
 
     events: int
     bytes: int
@@ -28,7 +28,12 @@ class Parts(NamedTuple):
 
 async def weigh(client: Client, order: Parts) -> Weight:
     """Add up the histories of an order and of its fulfillment orders."""
-    ids = [order_workflow_id(order.number), *map(fulfillment_workflow_id, order.fulfillment_orders)]
+    parts = map(fulfillment_workflow_id, order.fulfillment_orders)
+    return await weigh_runs(client, [order_workflow_id(order.number), *parts])
+
+
+async def weigh_runs(client: Client, ids: Iterable[str]) -> Weight:
+    """Add up the histories of these runs."""
     events = size = regular = local = 0
     for id in ids:
         handle = client.get_workflow_handle(id)

@@ -135,16 +135,27 @@ class OrdersRun:
             fill_seconds = await self._fill(client)
             before = cpu_seconds(self._running.processes)
             first = datetime.now().astimezone()
-            posts = await self._at_once(self._place, "placed")
+            posts = await self.at_once(self._place, "placed")
             confirmed = cpu_seconds(self._running.processes)
             books = await self._until_closed()
             after = cpu_seconds(self._running.processes)
             weights = await self._weigh(client)
-            floor = await self._floor(client, weights[0].steps)
+            floor = await self.floor(client, weights[0].steps)
         finally:
             await self._db.dispose()
         cpu = self._an_order(before, after), self._an_order(before, confirmed)
         return self._figures(first, posts, books, weights, floor, cpu, fill_seconds)
+
+    async def deliver(self) -> list[str]:
+        """Place the orders and wait for the last to close; gives their numbers."""
+        try:
+            await self._stock_up()
+            await self.at_once(self._place, "placed")
+            books = await self._until_closed()
+        finally:
+            await self._db.dispose()
+        assert books.closed == self._orders, f"{self._orders - books.closed} were not delivered"
+        return self._numbers
 
     def _an_order(self, before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
         return {
@@ -230,7 +241,8 @@ class OrdersRun:
 
     # --- the floor ---
 
-    async def _floor(self, client: Client, steps: Steps) -> Floor:
+    async def floor(self, client: Client, steps: Steps) -> Floor:
+        """Measure as many bare runs with these activities, so many in the air."""
         queue = f"{self._run}-floor"
         async with _floor_worker(client, queue, self._running.temporal) as worker:
             processes = self._running.processes | {"floor": worker}
@@ -242,13 +254,13 @@ class OrdersRun:
                 await bare_update(client, queue, f"{queue}/update-{index}")
 
             before, began = cpu_seconds(processes), time.monotonic()
-            await self._at_once(run, "bare runs")
+            await self.at_once(run, "bare runs")
             seconds = time.monotonic() - began
             cpu = self._an_order(before, cpu_seconds(processes))
-            posts = await self._at_once(update, "bare updates")
+            posts = await self.at_once(update, "bare updates")
             return Floor(self._orders / seconds, posts, cpu)
 
-    async def _at_once(self, call: Callable[[int], Awaitable[None]], what: str) -> list[float]:
+    async def at_once(self, call: Callable[[int], Awaitable[None]], what: str) -> list[float]:
         """Call for each order, so many in the air; gives the seconds that each call took."""
         waiting = iter(range(self._orders))
         took: list[float] = []
