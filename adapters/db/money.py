@@ -218,13 +218,15 @@ async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settl
         )
     kind, words = _SUCCEEDED[entry.kind]
     amount = format_money(entry.amount_minor, entry.currency)
-    unit.tell(kind, words.format(amount=amount), key=entry.key, amount_minor=entry.amount_minor)
+    told = {"key": entry.key, "amount_minor": entry.amount_minor} | _for_return(entry)
+    unit.tell(kind, words.format(amount=amount), **told)
 
 
 async def _fail(unit: OrderUnit, entry: PaymentEntry, reason: str, settled_by: str) -> None:
     await _write_status(unit, entry, "failed", reason, settled_by, entry.provider_reference)
     kind = "refund.failed" if entry.kind == "refund" else "payment.failed"
-    unit.tell(kind, f"{entry.step} failed: {reason}", key=entry.key, reason=reason)
+    told = {"key": entry.key, "reason": reason} | _for_return(entry)
+    unit.tell(kind, f"{entry.step} failed: {reason}", **told)
 
 
 async def _write_status(
@@ -255,8 +257,13 @@ async def doubt_entry(unit: OrderUnit, entry: PaymentEntry, reason: str) -> None
     unit.tell(
         "payment.unknown",
         f"{entry.step}: the outcome is not known yet ({reason})",
-        key=entry.key,
+        **{"key": entry.key} | _for_return(entry),
     )
+
+
+def _for_return(entry: PaymentEntry) -> dict[str, str]:
+    """The return that an event about money is told for, if there is one."""
+    return {} if entry.of_return is None else {"return": entry.of_return}
 
 
 _BEGIN_CALL = text(

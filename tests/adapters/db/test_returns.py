@@ -1,6 +1,7 @@
 """Returns in the books: each unit comes back once, is paid back once, and is put away once."""
 
 import pytest
+from sqlalchemy import text
 
 from adapters.db.relaying import mark_return_started, unstarted_returns
 from oms.ports import Approved, Declined
@@ -230,3 +231,25 @@ async def test_a_missing_unit_that_came_by_another_return_does_not_turn_up_once_
     assert line is not None
     assert line.returned == 2
     assert await shop.findings() == []
+
+
+async def test_what_is_told_of_a_return_and_of_its_refund_names_the_return(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "as_new"))
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id, [Declined(reason="closed_account")])
+
+    async with shop.stockroom.db.connect() as tx:
+        told = {
+            row.kind: row.data
+            for row in await tx.execute(
+                text(
+                    "SELECT kind, data FROM events WHERE order_number = :number"
+                    " AND (kind LIKE 'return.%' OR kind LIKE 'refund.%')"
+                ),
+                {"number": number},
+            )
+        }
+    assert {"return.requested", "return.received", "return.settled", "refund.failed"} <= set(told)
+    assert {data["return"] for data in told.values()} == {id}
