@@ -11,6 +11,7 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.exchange_audit import CHECKS_OF_EXCHANGES
 from adapters.db.releases import OF_A_RELEASE, OF_A_REROUTE
 from adapters.db.reroutes import OFFERED_BY_CLEARED_PLACES
 from adapters.db.return_audit import CHECKS_OF_RETURNS
@@ -396,6 +397,7 @@ CHECKS = (
     (3, _CHARGED_WHAT_LEFT),
     (3, _PROMISES_ARE_AS_TOLD),
     *CHECKS_OF_RETURNS,
+    *CHECKS_OF_EXCHANGES,
     (5, _ACKNOWLEDGED_ORDERS_EXIST),
     (5, OFFERED_BY_CLEARED_PLACES),
     (6, _CLOSED_ORDERS_HOLD_NOTHING),

@@ -194,11 +194,13 @@ async def _reopen(unit: OrderUnit, entry: PaymentEntry) -> None:
 def reopen_return(unit: OrderUnit, id: str, why: str) -> None:
     """Open a return again that was closed, of this order or of another; the relay starts its run.
 
-    One row by its id: the other order's lock is not taken, and nothing but these two is changed.
+    One row by its id, without the other order's lock. Its version rises: whoever is about to close
+    it looks once more.
     """
     unit.run(
-        "WITH opened AS (UPDATE returns SET closed_at = NULL, started_at = NULL WHERE id = :id"
-        " AND closed_at IS NOT NULL RETURNING 1) SELECT pg_notify('oms_returns', '') FROM opened",
+        "WITH opened AS (UPDATE returns SET version = version + 1, closed_at = NULL,"
+        " started_at = CASE WHEN closed_at IS NULL THEN started_at END WHERE id = :id RETURNING 1)"
+        " SELECT pg_notify('oms_returns', '') FROM opened",
         id=id,
     )
     unit.nudge_return(id, why)

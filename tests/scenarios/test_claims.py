@@ -69,20 +69,6 @@ async def test_a_parcel_claimed_as_lost_and_given_up_later_is_paid_once(world: W
     await world.audit_is_clean()
 
 
-async def test_a_parcel_claimed_as_lost_that_arrives_is_the_customers(world: World) -> None:
-    number, parcel = await under_way(world, await an_article(world))
-
-    claim = await world.claim(number)
-    await world.until_return(claim["id"], "closed")
-    await world.scan(parcel, "delivered")
-    await world.until_closed(number)
-
-    assert await refunds_of(world, number) == [PRICE + SHIPPING]
-    again = await world.try_return(number)
-    assert (again.status_code, again.json()["code"]) == (422, "not_returnable")
-    await world.audit_is_clean()
-
-
 async def test_what_was_lost_is_sent_again_at_once(world: World) -> None:
     sku = await an_article(world)
     number, parcel = await under_way(world, sku)

@@ -48,6 +48,7 @@ async def test_the_same_article_in_another_size_costs_nothing_and_leaves_when_th
 
     back = await world.exchange(number, {"sku": larger})
     other = await world.order(back["exchange_order"])
+    (wait,) = (await world.ok("GET", f"/v1/orders/{other['number']}/explain"))["data"]
     held = await shelf(world, larger)
     await world.takes_back(back["id"])
     await is_delivered(world, other["number"])
@@ -57,6 +58,7 @@ async def test_the_same_article_in_another_size_costs_nothing_and_leaves_when_th
     assert (other["exchange_of"], other["reference"]) == (back["id"], back["id"])
     assert (other["total_minor"], other["payment_status"]) == (0, "paid")
     assert other["fulfillment_status"] == "on_hold"
+    assert wait["waiting_for"] == f"the return {back['id']} to let it go"
     assert held == {"on_hand": HELD, "allocated": 1}
     assert closed["refunds"] == []
     assert await world.money_of(other["number"]) == []
@@ -65,19 +67,6 @@ async def test_the_same_article_in_another_size_costs_nothing_and_leaves_when_th
         {"on_hand": HELD - 1},
         {"on_hand": HELD - 1},
     )
-    await world.audit_is_clean()
-
-
-async def test_what_an_exchange_order_waits_for_is_told(world: World) -> None:
-    _, number = await bought(world)
-    back = await world.exchange(number)
-
-    (wait,) = (await world.ok("GET", f"/v1/orders/{back['exchange_order']}/explain"))["data"]
-    assert wait["waiting_for"] == f"the return {back['id']} to let it go"
-
-    await world.ok("POST", f"/v1/returns/{back['id']}/cancel", {}, who="channel")
-    cancelled = await world.until_status(back["exchange_order"], "cancelled")
-    assert cancelled["exchange_of"] == back["id"]
     await world.audit_is_clean()
 
 
@@ -179,18 +168,26 @@ async def test_what_came_in_exchange_is_paid_back_by_each_tender_that_paid_for_i
     await world.audit_is_clean()
 
 
-async def test_goods_in_exchange_that_are_cancelled_are_paid_when_the_first_come_back(
+async def test_a_refund_by_an_earlier_tender_that_is_declined_waits_for_a_person(
     world: World,
 ) -> None:
     _, number = await bought(world)
-    back = await world.exchange(number)
-    other = back["exchange_order"]
-    await world.ok("POST", f"/v1/orders/{other}/cancel", {"reason": "changed"}, who="channel")
-    await world.until_status(other, "cancelled")
+    first = await world.exchange(number)
+    other = first["exchange_order"]
+    await world.takes_back(first["id"])
+    await is_delivered(world, other)
+    fault = {"party": "payments", "operation": "refund", "mode": "decline"}
+    await world.outside.ask("POST", "/faults", json=fault)
 
-    await world.takes_back(back["id"])
-    await world.until_return(back["id"], "closed")
+    second = await world.ask_return(other)
+    await world.takes_back(second["id"])
+    step = f"refund:1@{number}"
+    await world.until_return_parked(second["id"], step)
+    parked = await world.back(second["id"])
+    await world.resolve(other, step, "retry")
+    await world.until_return(second["id"], "closed")
 
+    assert [each["status"] for each in parked["refunds"]] == ["failed"]
     assert await refunds_of(world, number) == [PRICE]
     await world.audit_is_clean()
 
@@ -217,13 +214,11 @@ async def test_goods_that_left_at_once_call_a_person_if_the_first_never_come(
     await world.audit_is_clean()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_word_to_the_exchange_that_is_cut_off_is_said_again(
-    world: World, when: str
-) -> None:
+async def test_a_word_to_the_exchange_that_is_cut_off_is_said_again(world: World) -> None:
     _, number = await bought(world)
     back = await world.exchange(number)
-    world.breaks("let_exchange_go", when)
+    for when in ("before", "after"):
+        world.breaks("let_exchange_go", when)
 
     await world.takes_back(back["id"])
     await is_delivered(world, back["exchange_order"])

@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from adapters.db import exchanges
+from adapters.db.audit import read_snapshot
 from adapters.db.cancelling import cancel_order
 from adapters.db.return_asking import NotReturnable
 from adapters.db.returns import cancel_return, change_return
 from oms.cancelling import Refusal
 from oms.orders import FulfillmentStatus, OrderStatus, PaymentStatus
 from oms.placing import Unacceptable
+from oms.ports import Approved, Declined
 from oms.return_agenda import return_agenda
 from oms.returns import ReturnStatus
 from tests.adapters.db.exchanging import CARD, Exchanging
@@ -325,3 +328,52 @@ async def test_a_word_to_the_exchange_that_was_cut_off_is_said_again(
     assert (line.delivered, line.cancelled) == ((1, 1) if accepted else (0, 2))
     assert await shop.money(first) == (2490, 0)
     assert await shop.is_sound()
+
+
+async def test_a_refund_from_an_earlier_order_that_fails_late_opens_the_return_again(
+    shop: Exchanging,
+) -> None:
+    first = await shop.delivers(("LAMP", 1))
+    back, other = await shop.swaps(first)
+    await shop.comes_back(back)
+    await shop.arrives(other)
+    second = await shop.asks(other, (1, 1))
+    await shop.comes_back(second)
+    assert (await shop.back(second)).status is ReturnStatus.CLOSED
+
+    key = f"{first}:refund:1"
+    await shop.pays(key, Declined(reason="account closed"))
+
+    reopened = await shop.back(second)
+    assert (reopened.closed_at, reopened.started_at) == (None, None)
+    assert (await shop.read(first)).closed_at is not None
+    order = await shop.read(other)
+    (due,) = return_agenda(order, second, shop.now, silent=shop.book.policy.silent).due
+    assert (due.about, due.step) == (key, f"refund:1@{first}")
+    await shop.book.settle_payment(
+        key, Approved(provider_reference="by hand"), shop.now, settled_by="operator"
+    )
+
+
+TAMPERING = (
+    "UPDATE orders SET exchange_of = NULL WHERE exchange_of IS NOT NULL",
+    "UPDATE returns SET exchange_order = NULL",
+    "UPDATE return_lines SET carried_minor = carried_minor - 10",
+    "UPDATE order_lines SET carried = '{}'",
+    "UPDATE return_lines SET refunded = settled",
+    "UPDATE payment_entries SET amount_minor = 900 WHERE kind = 'refund'",
+)
+
+
+async def test_the_audit_finds_an_exchange_that_makes_or_loses_money(shop: Exchanging) -> None:
+    first = await shop.delivers(("LAMP", 2))
+    back, other = await shop.swaps(first, {"sku": "MUG", "quantity": 2, "unit_price_minor": 700})
+    await shop.comes_back(back, 2)
+    await shop.arrives(other)
+    assert await shop.is_sound()
+
+    for tampering in TAMPERING:
+        async with shop.stockroom.db.connect() as tx:
+            await tx.execute(text(tampering))
+            found = (await read_snapshot(tx, shop.now)).findings
+        assert {each.invariant for each in found if not each.pending} == {3}, tampering

@@ -93,7 +93,7 @@ PLANTED: dict[str, tuple[str, set[tuple[int, str]]]] = {
     ),
     "money is given back for a return that there is not": (
         "UPDATE payment_entries SET cause = order_number || '-R9' WHERE cause = :closed",
-        {(3, "{number}:refund:1")},
+        {(3, "{number}:refund:1"), (3, "{closed}")},
     ),
     "a closed return still owes its refund": (
         "UPDATE payment_entries SET status = 'unknown' WHERE cause = :closed",
