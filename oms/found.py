@@ -60,8 +60,9 @@ def _rooms(order: Order, first: str | None) -> Counter[tuple[str, int]]:
         for line in back.lines:
             units = line.expected
             if not back.is_live:  # what is expected no longer may be announced in another one
-                units = min(units, free[line.line])
-                free[line.line] -= units
+                own = back.speaks_beyond_arrived(line.line)
+                units = min(units, free[line.line] + own)
+                free[line.line] -= max(0, units - own)
             rooms[back.id, line.line] = units
     for number, units in free.items():
         rooms["", number] = units

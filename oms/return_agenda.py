@@ -68,7 +68,7 @@ def deadlines(back: Return, silent: timedelta) -> Iterator[datetime]:
     elif awaits_goods(back):
         moments.append(back.receive_by)
         moments += [_ask_at(back, each, silent) for each in back.parcels]
-    if any(lot.state == "received" for lot in back.lots):
+    if any(lot.state == "received" for lot in back.lots) or must_leave(back):
         moments.append(back.inspect_by)
     yield from (moment for moment in moments if moment is not None)
 
@@ -198,6 +198,12 @@ def _is_asking(back: Return, now: datetime, silent: timedelta) -> bool:
     return any(_passed(_ask_at(back, parcel, silent), now) for parcel in back.parcels)
 
 
+def must_leave(back: Return) -> bool:
+    """Whether refused goods wait to leave for the customer."""
+    rejected = any(lot.state == "rejected" for lot in back.lots)
+    return rejected and back.terms.refused == "send_back"
+
+
 def _must_dispose(back: Return) -> bool:
     rejected = any(lot.state == "rejected" for lot in back.lots)
     return rejected and back.terms.refused == "dispose"
@@ -208,6 +214,10 @@ def _goods_attention(back: Return, now: datetime) -> Iterator[Due]:
     if lots and _passed(back.inspect_by, now):
         yield _attention(
             back, "inspect", f"{lots[0].location} has not inspected it in time", _INSPECT_ACTIONS
+        )
+    elif must_leave(back) and _passed(back.inspect_by, now):
+        yield _attention(
+            back, "hand_back", "what was refused has not left for the customer", _OVERDUE_ACTIONS
         )
     for parcel in back.parcels:
         if is_troubled(back, parcel):

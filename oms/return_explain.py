@@ -6,7 +6,7 @@ from datetime import datetime
 from oms.explain import Action, Wait, parked_wait
 from oms.numbers import return_workflow_id
 from oms.orders import Order
-from oms.return_agenda import awaits_goods, is_unsent, refunds_of, return_waiting
+from oms.return_agenda import awaits_goods, is_unsent, must_leave, refunds_of, return_waiting
 from oms.returns import Return
 
 
@@ -68,7 +68,8 @@ def _on_inspection(back: Return) -> Iterator[Wait]:
         yield Wait(
             waiting_for="what was refused to leave for the customer",
             since=refused[0].at,
-            then="the return is closed",
+            until=back.inspect_by if must_leave(back) else None,
+            then="a person is called" if must_leave(back) else "it is disposed of",
             actions=(_action(back, "hand-back"),),
         )
 

@@ -171,12 +171,27 @@ def _shipping(order: Order, back: Return, settle: dict[int, int]) -> int:
     return back.terms.shipping_minor if sum(settle.values()) >= rest else 0
 
 
+def shipping_left(order: Order) -> int:
+    """The outbound way, where the terms of returns give it back with all, and the rest was lost.
+
+    Units that were cancelled, or lost on the way, after the others were given back.
+    """
+    terms = [
+        back.terms.shipping_minor
+        for back in order.returns
+        if back.terms.shipping_whole and any(line.settled for line in back.lines)
+    ]
+    if not terms or order.shipping_refunded or not order.shipping_captured:
+        return 0
+    return max(terms) if _all_given_back(order, {}) else 0
+
+
 def _all_given_back(order: Order, settle: dict[int, int]) -> bool:
     """Whether with these units the customer keeps nothing; who has other goods for them does."""
     paid = [back for back in order.returns if back.resolution == "refund"]
     return all(
         settle.get(line.line, 0)
         + sum(found.settled for back in paid if (found := back.line(line.line)))
-        >= line.kept
+        >= line.kept + order.given_up_claimed(line.line)
         for line in order.lines
     )

@@ -225,6 +225,11 @@ class Return(Stored):
             return max(found.received, found.settled)
         return max(found.received, found.quantity - found.missing)
 
+    def speaks_beyond_arrived(self, line: int) -> int:
+        """Units of an order line that it speaks for and that have not arrived."""
+        found = self.line(line)
+        return 0 if found is None else max(0, self.takes_of(line) - found.received)
+
     def coming(self) -> Counter[tuple[str, str]]:
         """Units on their way to a shelf, by article and location: expected, or not put away yet."""
         units: Counter[tuple[str, str]] = Counter()

@@ -249,6 +249,7 @@ async def release_hold(unit: OrderUnit, id: str) -> bool:
     wake_queue(unit)
     unit.tell("order.released", f"Hold lifted: {hold.reason}", hold=id)
     unit.nudge_order("released")
+    unit.nudge_open_returns("released")
     await unit.flush("release_hold")
     return True
 

@@ -14,7 +14,7 @@ from oms.money import format_money
 from oms.orders import Order, PaymentEntry
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
-from oms.return_money import carried_over
+from oms.return_money import carried_over, owed, shipping_left
 from oms.returns import Return
 
 _SUM_MOVED_BY = {
@@ -95,13 +95,19 @@ async def refund_units(
             unit.count(number, "refunded", due)
     if nothing_left and order.shipping_captured and not _keeps_shipping(order):
         amount += order.shipping_minor
+        unit.set_order(shipping_refunded=True)
     if order.tender is not None:
         request_payment(unit, "refund", amount, cause=cause)
 
 
 def _keeps_shipping(order: Order) -> bool:
     """Whether the outbound way is not given back with the rest: it was, or the goods came anew."""
-    return order.shipping_refunded or any(carried_over(order, line.line) for line in order.lines)
+    replaced = any(_is_replaced(back) for back in order.returns)
+    return (
+        order.shipping_refunded
+        or replaced
+        or any(carried_over(order, line.line) for line in order.lines)
+    )
 
 
 async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
@@ -209,6 +215,7 @@ def reopen_return(unit: OrderUnit, id: str, why: str) -> None:
 async def _succeed(unit: OrderUnit, entry: PaymentEntry, result: Approved, settled_by: str) -> None:
     await _write_status(unit, entry, "succeeded", None, settled_by, result.provider_reference)
     _move_sum(unit, entry.kind, entry.amount_minor, tender=entry.tender)
+    _let_refunds_go_on(unit, entry)
     if entry.kind == "authorization":
         unit.run(
             "UPDATE tenders SET authorisation = :a, capture_before = :b"
@@ -324,6 +331,13 @@ async def drop_refunds_of(unit: OrderUnit, capture: PaymentEntry) -> None:
 async def retire_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     """Pursue a failed entry no further: a person decided, or a new attempt took its place."""
     unit.run("UPDATE payment_entries SET given_up = true WHERE key = :k", k=entry.key)
+    _let_refunds_go_on(unit, entry)
+
+
+def _let_refunds_go_on(unit: OrderUnit, entry: PaymentEntry) -> None:
+    """Refunds of returns wait for captures: their processes hear that one is over."""
+    if entry.kind == "capture":
+        unit.nudge_open_returns("a capture is settled")
 
 
 def open_authorisation_minor(order: Order) -> int:
@@ -344,17 +358,19 @@ async def refund_rest(unit: OrderUnit) -> bool:
     """Decide to give back all that a wholly cancelled order still has. False if there is none.
 
     What was refunded unit by unit is gone already; this is the shipping of an order whose parcels
-    were lost and whose rest was cancelled. What a person gave up is not asked for again.
+    were lost and whose rest was cancelled, or sent back. What a person gave up is not asked for
+    again, nor what a return gives back.
     """
     order = unit.order
     if order.tender is None or not order.all_cancelled:
-        return False
+        return order.tender is not None and _refund_shipping(unit)
     given_up = sum(e.amount_minor for e in order.entries if e.kind == "refund" and e.given_up)
     asked = sum(
         e.amount_minor
         for e in order.entries
         if e.of_return is not None and e.status != "succeeded" and not e.given_up
     )
+    asked += sum(owed(order, back).amount_minor for back in order.returns if not back.fell_away)
     rest = order.tender.captured_minor - order.tender.refunded_minor - given_up - asked
     if rest <= 0 or any(_is_replaced(back) for back in order.returns):
         return False
@@ -362,9 +378,17 @@ async def refund_rest(unit: OrderUnit) -> bool:
     return True
 
 
+def _refund_shipping(unit: OrderUnit) -> bool:
+    amount = shipping_left(unit.order)
+    if amount:
+        unit.set_order(shipping_refunded=True)
+        request_payment(unit, "refund", amount, cause="close")
+    return bool(amount)
+
+
 def _is_replaced(back: Return) -> bool:
     """Whether other goods came for those of a claim, and keep their value."""
-    keeps = back.resolution == "exchange" and not back.fell_away
+    keeps = back.resolution == "exchange" and back.approved_at is not None and not back.fell_away
     return keeps and any(line.exchanged for line in back.lines)
 
 

@@ -9,6 +9,7 @@ from adapters.db.returns import (
     approve_return,
     change_return,
     decline_return,
+    hand_back,
     inspect_goods,
     set_return,
 )
@@ -24,7 +25,7 @@ async def decide_return(unit: OrderUnit, id: str, decision: Decision) -> None:
     done_manually accepts all that lies there, fail refuses it. `overdue`: retry waits once more,
     done_manually takes the loss; a parcel that turned round is written off then. `parcel`: retry
     believes that it moves again, done_manually gives it up. `label`: as for an order's parcel; fail
-    leaves it to the customer.
+    leaves it to the customer. `hand_back`: retry waits once more, done_manually says that it left.
     """
     tell_decision(unit, decision)
     effects = {
@@ -33,6 +34,7 @@ async def decide_return(unit: OrderUnit, id: str, decision: Decision) -> None:
         "overdue": _overdue,
         "label": _label,
         "parcel": _parcel,
+        "hand_back": _hand_back,
     }
     effect = effects.get(decision.step.partition(":")[0])
     assert effect is not None, f"{decision.step} is no step of a return"
@@ -60,6 +62,14 @@ async def _inspect(unit: OrderUnit, back: Return, decision: Decision) -> None:
     each = [Inspected(lot.line, lot.quantity, accepted, condition=lot.condition) for lot in waiting]
     refusal = await inspect_goods(unit, back, each)
     assert refusal is None, "what lies there can be decided"
+
+
+async def _hand_back(unit: OrderUnit, back: Return, decision: Decision) -> None:
+    if decision.action == "retry":
+        later = unit.at + timedelta(hours=max(1, back.terms.inspect_hours))
+        set_return(unit, back.id, inspect_by=later)
+    elif decision.action == "done_manually":
+        await hand_back(unit, back)
 
 
 async def _overdue(unit: OrderUnit, back: Return, decision: Decision) -> None:

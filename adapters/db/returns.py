@@ -432,8 +432,9 @@ def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) 
     announced = line.quantity if line else 0
     expected = waited_for = line.expected if line else 0
     if not back.is_live and back.brings_goods:  # others may have announced them meanwhile
-        waited_for = min(waited_for, free)
-        free -= waited_for
+        own = back.speaks_beyond_arrived(number)  # paid on trust, and given up
+        waited_for = min(waited_for, free + own)
+        free -= max(0, waited_for - own)
     beyond = max(0, told - announced)
     extra = min(beyond, free) if back.brings_goods else 0
     if extra and line is not None:
@@ -520,11 +521,14 @@ def _write_arrival(
         if each.condition != "wrong_item" and back.brings_goods:
             unit.count(each.line, "returned", each.quantity)
     _reopen(unit, back)
+    waits = any(lot.state == "received" for lot in back.lots)
     set_return(
         unit,
         back.id,
         received_at=back.received_at or unit.at,
-        inspect_by=back.inspect_by or unit.at + timedelta(hours=back.terms.inspect_hours),
+        inspect_by=back.inspect_by
+        if waits
+        else unit.at + timedelta(hours=back.terms.inspect_hours),
         receive_by=back.receive_by or unit.at + timedelta(days=back.terms.receive_days),
     )
     missing = {e.line: e.quantity for e in counted if e.condition == "missing"}
@@ -608,6 +612,9 @@ async def inspect_goods(
     refused = sum(units for _, units, _ in taken) - accepted
     if refused and back.terms.refused == "send_back":
         _send_out(unit, back, taken)
+    if refused and not any(left.values()):
+        leave_by = unit.at + timedelta(hours=max(1, back.terms.inspect_hours))
+        set_return(unit, back.id, inspect_by=leave_by)
     unit.tell(
         "return.inspected",
         f"{back.id}: {accepted} units accepted, {refused} refused",

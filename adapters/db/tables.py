@@ -1244,10 +1244,11 @@ class ReturnRow(SQLModel, table=True):
     where they are expected. `terms`: what was agreed, by the policy of `policy_version`.
     `refund_minor`: what the customer was told; `fee_left_minor`: of the fee, not deducted yet.
     `remind_at`, `expire_at`: for a customer who sends nothing. `scanned_at`: the carrier's first
-    scan. `receive_by`: for goods under way; `inspect_by`: for goods that arrived; then a person is
-    called. `loss_at`: a person accepted that no more will come. `exchange_told`: held, leaves or
-    called_off, what the exchange order was told. `shipment`: the parcel that turned round.
-    `leader`: the return in whose parcels these goods travel. `closed_at`: nothing is left to do.
+    scan. `receive_by`: for goods under way; `inspect_by`: for goods that arrived, and for refused
+    ones that must leave again; then a person is called. `loss_at`: a person accepted that no more
+    will come. `exchange_told`: held, leaves or called_off, what the exchange order was told.
+    `shipment`: the parcel that turned round. `leader`: the return in whose parcels these goods
+    travel. `closed_at`: nothing is left to do.
     """
 
     __tablename__ = "returns"

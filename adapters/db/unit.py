@@ -203,6 +203,15 @@ class OrderUnit:
         """Owe a return's workflow a signal that something changed."""
         self._nudges[return_workflow_id(id)] = reason
 
+    def nudge_open_returns(self, reason: str) -> None:
+        """Owe it to every return that is open, and to those of other orders whose money is here."""
+        returns = {each.id for each in self.order.returns if each.closed_at is None}
+        returns |= {
+            each.of_return for each in self.order.entries if each.of_return and each.is_open
+        }
+        for id in sorted(returns):
+            self.nudge_return(id, reason)
+
     def nudge_fulfillment(self, id: str, reason: str) -> None:
         """Owe a fulfillment order's workflow a signal that something changed."""
         self._nudges[fulfillment_workflow_id(id)] = reason

@@ -1,0 +1,159 @@
+"""Returns whose order changes meanwhile: nothing is paid twice, forgotten, or waits for nobody."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from adapters.db.return_decisions import decide_return
+from oms.agenda import ATTEND
+from oms.decisions import Decision
+from oms.ports import Scan
+from oms.return_agenda import return_agenda
+from oms.returns import ReturnStatus, Terms
+from tests.adapters.db.exchanging import Exchanging
+from tests.adapters.db.stockroom import Stockroom
+
+WHOLE = Terms(shipping_minor=490, shipping_whole=True)
+
+
+@pytest.fixture
+async def shop(stockroom: Stockroom) -> Exchanging:
+    await stockroom.holds("LAMP", "lyon", 5)
+    await stockroom.holds("SOFA", "lyon", 1)
+    await stockroom.holds("SOFA", "nice", 1)
+    return Exchanging(stockroom)
+
+
+async def nudged(shop: Exchanging) -> list[str]:
+    async with shop.stockroom.db.begin() as tx:
+        rows = await tx.execute(text("DELETE FROM nudges RETURNING workflow_id"))
+        return sorted(rows.scalars())
+
+
+async def tasks(shop: Exchanging, id: str) -> list[str]:
+    order = await shop.read(id.rpartition("-")[0])
+    due = return_agenda(order, id, shop.now, silent=timedelta(days=2)).due
+    return [each.step for each in due if each.do == ATTEND]
+
+
+async def test_a_refund_that_waits_for_a_capture_goes_on_once_the_capture_is_there(
+    shop: Exchanging,
+) -> None:
+    number = await shop.places(("LAMP", 1))
+    await shop.runs(number)
+    for each in (await shop.read(number)).fulfillment_orders:
+        await shop.serves(number, each.id)
+    id = await shop.asks(number, (1, 1))
+    await shop.comes_back(id)
+    capture = next(e for e in (await shop.read(number)).entries if e.kind == "capture")
+    assert capture.is_open
+    await nudged(shop)
+
+    await shop.pays(capture.key)
+
+    assert f"return/{id}" in await nudged(shop)
+    await shop.settles(id)
+    assert await shop.money(number) == (1490, 1000)
+
+
+async def test_a_claim_whose_parcel_is_given_up_before_it_is_paid_is_paid_once(
+    shop: Exchanging,
+) -> None:
+    number = await shop.hands_over(("LAMP", 1))
+    (shipment,) = (await shop.read(number)).shipments
+    id = await shop.claims(number)
+    assert isinstance(id, str)
+
+    await shop.gives_up(shipment.id)
+    await shop.settles(id)
+
+    assert await shop.money(number) == (1490, 1490)
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    assert await shop.is_sound()
+
+
+async def test_a_replaced_parcel_that_is_given_up_gives_no_shipping_back(shop: Exchanging) -> None:
+    number = await shop.hands_over(("LAMP", 1))
+    (shipment,) = (await shop.read(number)).shipments
+    id = await shop.claims(number, resolution="replace")
+    assert isinstance(id, str)
+
+    await shop.gives_up(shipment.id)
+
+    assert await shop.money(number) == (1490, 0)
+
+
+@pytest.mark.parametrize("back_first", [True, False])
+async def test_the_shipping_goes_back_when_all_is_returned_or_lost(
+    shop: Exchanging, back_first: bool
+) -> None:
+    number = await shop.places(("SOFA", 2))
+    first, second = await shop.sends(number)
+    await shop.scanned(first, "delivered")
+    await shop.runs(number)
+    id = await shop.asks(number, (1, 1), terms=WHOLE)
+    if back_first:
+        await shop.comes_back(id)
+
+    await shop.gives_up(second)
+    if not back_first:
+        await shop.comes_back(id)
+    await shop.runs(number)
+
+    assert await shop.money(number) == (2490, 2490)
+    assert (await shop.read(number)).closed_at is not None
+    assert await shop.is_sound()
+
+
+async def test_goods_paid_on_trust_and_given_up_are_taken_in_when_they_come(
+    shop: Exchanging,
+) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1), terms=Terms(refund_at="scan"))
+    (parcel,) = (await shop.back(id)).parcels
+    scan = Scan(event_id="moves", status="in_transit", at=shop.now)
+    await shop.returns.scanned(parcel.id, [scan], shop.now)
+    await shop.settles(id)
+    lost = Decision(step="overdue:R1", action="done_manually", actor="ann", reason="gone")
+    await shop.book.change(number, shop.now, lambda unit: decide_return(unit, id, lost))
+    await shop.settles(id)
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+
+    await shop.comes_back(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    assert (await shop.back(id)).lines[0].received == 1
+    assert await shop.money(number) == (1490, 1000)
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 5}
+
+
+async def test_each_parcel_has_its_own_time_to_be_inspected(shop: Exchanging) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+    await shop.receives(id, (1, 1, "as_new"), key="first")
+    await shop.inspects(id, (1, 1, True))
+    await shop.settles(id)
+    shop.now += timedelta(days=10)
+
+    await shop.receives(id, (1, 1, "as_new"), key="second")
+
+    assert await tasks(shop, id) == []
+    shop.now += timedelta(days=3)
+    assert await tasks(shop, id) == ["inspect:R1"]
+
+
+async def test_refused_goods_that_nobody_sends_back_call_a_person(shop: Exchanging) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "opened"))
+    await shop.inspects(id, (1, 1, False))
+    await shop.settles(id)
+    assert await tasks(shop, id) == []
+
+    order = await shop.read(number)
+    wake_at = return_agenda(order, id, shop.now, silent=timedelta(days=2)).wake_at
+    assert wake_at is not None
+    shop.now = wake_at
+
+    assert await tasks(shop, id) == ["hand_back:R1"]
