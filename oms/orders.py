@@ -564,9 +564,21 @@ class Order(Stored):
     def spoken_for(self, line: int) -> int:
         """Units of a line that are announced in a return, back, or claimed: not returnable.
 
-        Claimed as lost and given up since, they are not with the customer any more either.
+        Nor are those in parcels that turned round. Claimed as lost and given up since, they are not
+        with the customer any more either.
         """
-        return sum(each.takes_of(line) for each in self.returns) - self.given_up_claimed(line)
+        taken = sum(each.takes_of(line) for each in self.returns) - self.given_up_claimed(line)
+        return taken + max(0, self._turned_round(line) - self.claimed_as_lost(line))
+
+    def _turned_round(self, line: int) -> int:
+        """Units of a line in parcels that are on their way back to where they left from."""
+        return sum(
+            held.quantity
+            for each in self.shipments
+            if not each.is_final and self.undeliverable(each.id) is not None
+            for held in each.lines
+            if held.line == line
+        )
 
     def returnable(self, line: int) -> int:
         """Units of a line that may be sent back: handed over, less those that are spoken for."""

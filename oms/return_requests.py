@@ -18,7 +18,6 @@ from oms.ports import Message
 from oms.return_policy import Reason, ReturnRule, VersionedPolicy, Via
 from oms.return_terms import (
     Ruled,
-    left_to_ask,
     rule_of,
     shipping_told,
     strictest,
@@ -312,7 +311,7 @@ def _line_unknown(order: Order, number: int) -> _No:
 
 
 def _too_many(order: Order, line: Line, asked: int) -> _No | None:
-    left = left_to_ask(order, line.line)
+    left = order.returnable(line.line)
     if asked <= left:
         return None
     if not line.handed_over:

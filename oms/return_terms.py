@@ -51,21 +51,6 @@ def rule_of(
     return rule_for(policy, facts)
 
 
-def left_to_ask(order: Order, line: int) -> int:
-    """Units that may be announced or claimed still; those in a parcel that turned round are not.
-
-    They come back by themselves, and are paid back then.
-    """
-    turned = sum(
-        held.quantity
-        for shipment in order.shipments
-        if not shipment.is_final and order.undeliverable(shipment.id) is not None
-        for held in shipment.lines
-        if held.line == line
-    )
-    return max(0, order.returnable(line) - turned)
-
-
 # --- the window -----------------------------------------------------------------------------
 
 

@@ -860,7 +860,7 @@ class OrderRow(SQLModel, table=True):
     `document` is the request as the channel sent it (personal data lives here and nowhere else).
     `started_at`: a workflow was started. `confirmed_at`: stock and payment are held.
     `closed_at`: nothing is left to do. `exchange_of`: the return whose goods it replaces.
-    `shipping_refunded`: the outbound way was given back with a return.
+    `shipping_refunded`: the outbound way was given back.
     `refusal_code`: refused; the reference is free again.
     `promise_by` and the milestones in `promise` are what the customer was told when it was
     confirmed, and stay; `expected_by` and `promise_status` (`kept, at_risk, missed`) say how it

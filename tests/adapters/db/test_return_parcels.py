@@ -347,6 +347,35 @@ async def test_what_was_delivered_says_its_carrier_is_not_paid_back_unseen(shop:
     await books_agree(shop)
 
 
+async def test_one_lamp_too_many_in_a_parcel_that_turned_round_is_nobodys(shop: Shop) -> None:
+    number = await shop.hands_over(("LAMP", 2))
+    goods = Goods("lyon", "box 1", (Found(3, "as_new", sku="LAMP"),))
+
+    async def found(unit: OrderUnit) -> bool:
+        return await take_in(unit, goods, shipment=f"{number}-S1")
+
+    assert await shop.book.change(number, shop.now, found)
+    (back,) = (await shop.read(number)).returns
+    await shop.settles(back.id)
+    await shop.runs(number)
+
+    order = await shop.read(number)
+    assert (order.returnable(1), order.shipping_refunded) == (0, True)
+    assert [e.amount_minor for e in order.entries if e.kind == "refund"] == [2490]
+    async with shop.stockroom.db.connect() as tx:
+        kept = (await tx.execute(text("SELECT sku, quantity FROM found_goods"))).all()
+    assert [tuple(row) for row in kept] == [("LAMP", 1)]
+    await books_agree(shop)
+
+
+async def test_what_is_on_its_way_back_undelivered_cannot_be_asked_for(shop: Shop) -> None:
+    number, _ = await turned(shop, ("LAMP", 2))
+
+    assert (await shop.read(number)).returnable(1) == 0
+    await shop.scanned(f"{number}-S1", "delivered")
+    assert (await shop.read(number)).returnable(1) == 2
+
+
 async def test_a_parcel_never_handed_over_cannot_turn_round(shop: Shop) -> None:
     number = await shop.hands_over(("LAMP", 1))
     async with shop.stockroom.db.begin() as tx:
