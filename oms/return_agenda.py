@@ -103,7 +103,7 @@ def _due(order: Order, back: Return, now: datetime, silent: timedelta) -> Iterat
     if back.fell_away:
         if back.exchange_order is not None and back.exchange_told != CALLED_OFF:
             yield Due(do=CANCEL_EXCHANGE, about=back.exchange_order)
-        elif _is_settled(order, back):
+        elif may_close(order, back):
             yield Due(do=CLOSE, about=back.id)
         return
     if back.approved_at is None:
@@ -111,8 +111,17 @@ def _due(order: Order, back: Return, now: datetime, silent: timedelta) -> Iterat
         return
     yield from _exchange_due(back)
     yield from _goods_due(back, now, silent)
-    if not owed(order, back) and _is_settled(order, back) and _is_done(back):
+    if may_close(order, back):
         yield Due(do=CLOSE, about=back.id)
+
+
+def may_close(order: Order, back: Return) -> bool:
+    """Whether nothing is left to do: no money is owed or open, no goods lie about."""
+    if not _is_settled(order, back):
+        return False
+    if back.fell_away:
+        return back.exchange_order is None or back.exchange_told == CALLED_OFF
+    return back.approved_at is not None and not owed(order, back) and _is_done(back)
 
 
 _YES_OR_NO = ("done_manually", "fail")

@@ -20,7 +20,7 @@ from oms.cancelling import Refusal
 from oms.money import format_money
 from oms.numbers import return_id, return_parcel_id
 from oms.orders import Order
-from oms.return_agenda import has_left, is_unsent
+from oms.return_agenda import has_left, is_unsent, may_close
 from oms.return_money import owed
 from oms.return_policy import Condition, Disposition
 from oms.returns import Kind, Lot, Resolution, Return, Terms
@@ -774,8 +774,8 @@ def _settled_words(order: Order, back: Return, amount: int) -> str:
 
 
 async def close_return(unit: OrderUnit, back: Return) -> None:
-    """End a return that has nothing left to do."""
-    if back.closed_at is not None:
+    """End a return that has nothing left to do, whatever its process saw before."""
+    if back.closed_at is not None or not may_close(unit.order, back):
         return
     # Its exchange order may have told something new meanwhile: then it is looked at once more.
     closed = await unit.ask(

@@ -253,3 +253,22 @@ async def test_what_is_told_of_a_return_and_of_its_refund_names_the_return(shop:
         }
     assert {"return.requested", "return.received", "return.settled", "refund.failed"} <= set(told)
     assert {data["return"] for data in told.values()} == {id}
+
+
+async def test_a_return_whose_refund_failed_after_it_was_to_be_closed_stays_open(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "as_new"))
+    await shop.inspects(id, (1, 1, True))
+    await shop.returns.put_away(id, shop.now)
+    await shop.returns.give_back(id, shop.now)
+    await shop.pays(f"{number}:refund:1")
+
+    no = Declined(reason="late")
+    await shop.book.settle_payment(f"{number}:refund:1", no, shop.now, settled_by="provider")
+    await shop.returns.close(id, shop.now)
+
+    assert (await shop.back(id)).closed_at is None
+    assert [due.step for due in (await shop.returns.agenda(id, shop.now)).due] == ["refund:1"]
