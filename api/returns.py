@@ -322,11 +322,16 @@ class ReturnAction:
             await find_return(self._db, self.id)  # whatever was planned, it is here now
 
         async def apply(unit: OrderUnit) -> Refusal | None:
+            if self.once.key is not None and await known_answer(unit, self.key):
+                return None  # done, and cut off before it was answered
             version = unit.order.return_(self.id).version
             if self._version not in (None, version):
                 detail = f"{self.id} is at version {version} by now."
                 return Refusal(code="version_conflict", detail=detail)
-            return await returns.change_return(unit, self.id, fact, cause="reported", nudge=True)
+            refusal = await returns.change_return(unit, self.id, fact, cause="reported", nudge=True)
+            if self.once.key is not None and refusal is None:
+                store_answer(unit, self.key, CommandAnswer())
+            return refusal
 
         refusal = await self._book.change(
             order_of(self.id), datetime.now(UTC), apply, actor=self.who.id

@@ -9,6 +9,7 @@ import pytest
 from adapters.db import parcels
 from adapters.db.book import SqlBook
 from adapters.db.unit import OrderUnit
+from api import returns as returns_api
 from oms.policy import Policy
 from tests.api.conftest import Api, key
 from tests.api.orders import Carried, a_shop, an_offer
@@ -461,3 +462,28 @@ async def test_an_order_shows_its_returns(api: Api) -> None:
 
     assert order["returns"] == [{"id": id, "kind": "return", "status": "approved"}]
     assert order["refunds"] == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_an_inspection_that_was_cut_off_before_its_answer_counts_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    id = (await ask(api, await delivered(api), 2))["id"]
+    await act(api, id, "receive", found(2))
+    shown, cuts = returns_api.shown_return, iter([True])
+
+    async def cut_off(*about: Any) -> Any:
+        if next(cuts, False):
+            raise ConnectionError("cut off")
+        return await shown(*about)
+
+    monkeypatch.setattr(returns_api, "shown_return", cut_off)
+    same, body = key(), decided(1, accepted=accepted)
+    with pytest.raises(ConnectionError):
+        await api.node.post(f"{PATH}/{id}/inspect", json=body, headers=same)
+
+    again = await api.node.post(f"{PATH}/{id}/inspect", json=body, headers=same)
+
+    assert again.status_code == 200, again.text
+    lots = {lot["state"]: lot["quantity"] for lot in again.json()["lots"]}
+    assert lots == {"received": 1, "accepted" if accepted else "rejected": 1}
