@@ -1,6 +1,6 @@
 """Records the histories that `tests/workflows/test_histories.py` replays.
 
-    .venv/bin/python -m tests.histories.recording
+    .venv/bin/python -m tests.histories.recording [NAME ...]
 
 Orders and fulfillment orders are brought to every kind of end and every kind of wait against real
 servers, and what Temporal remembers of each is written beside this file. Record again only
@@ -15,11 +15,12 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
 from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -191,6 +192,73 @@ async def continued_as_new(world: World) -> str:
     return number
 
 
+# --- what comes back ---
+
+
+async def came_back_by_post(world: World) -> str:
+    number = await delivered(world)
+    id = (await world.ask_return(number))["id"]
+    await until_its_label(world, id)
+    await world.takes_back(id)
+    await until_over(world, id)
+    return number
+
+
+async def came_back_at_the_till(world: World) -> str:
+    await world.has_place("store-lyon", kind="store")
+    number = await delivered(world)
+    id = (await world.ask_return(number, via="store", location="store-lyon"))["id"]
+    await until_over(world, id)
+    return number
+
+
+async def refused_at_inspection(world: World) -> str:
+    number = await delivered(world)
+    id = (await world.ask_return(number))["id"]
+    await until_its_label(world, id)
+    await world.receive(id, condition="opened")
+    await world.inspect(id, accepted=False)
+    await until_its_label(world, id, parcel=1)
+    return number
+
+
+async def never_sent_back(world: World) -> str:
+    number = await delivered(world)
+    id = (await world.ask_return(number))["id"]
+    await until_its_label(world, id)
+    async with world.engine.begin() as tx:
+        late = "UPDATE returns SET expire_at = now(), remind_at = now(), reminded_at = now()"
+        await tx.execute(text(f"{late} WHERE id = :id"), {"id": id})
+    run = world.temporal.get_workflow_handle(f"return/{id}")
+    await run.signal("changed", "the test's clock moved")
+    await until_over(world, id)
+    return number
+
+
+async def parked_at_its_refund(world: World) -> str:
+    await world.works_by_hand("wh-lyon")
+    number = str((await world.place(token="tok_refund_fails_late"))["number"])
+    await world.scan(await world.sends(number), "delivered")
+    await world.until_closed(number)
+    id = (await world.ask_return(number))["id"]
+    await until_its_label(world, id)
+    await world.takes_back(id)
+    await world.until_return_parked(id, "refund:1")
+    return number
+
+
+async def until_its_label(world: World, id: str, *, parcel: int = 0) -> None:
+    def has_label(back: dict[str, Any]) -> bool:
+        return len(back["parcels"]) > parcel and bool(back["parcels"][parcel]["tracking_number"])
+
+    await world.until_back(id, has_label)
+
+
+async def until_over(world: World, id: str) -> None:
+    await world.until_back(id, lambda back: back["closed_at"] is not None)
+    await world.temporal.get_workflow_handle(f"return/{id}").result()
+
+
 IN_GRACE: tuple[Scenario, ...] = (in_grace, on_hold, cancelled, declined, pending_at_first)
 ROUTED: tuple[Scenario, ...] = (
     offered,
@@ -205,6 +273,14 @@ ROUTED: tuple[Scenario, ...] = (
     resolved,
     continued_as_new,
 )
+BACK: tuple[Scenario, ...] = (
+    came_back_by_post,
+    came_back_at_the_till,
+    refused_at_inspection,
+    never_sent_back,
+    parked_at_its_refund,
+)
+"""Of these only the return's own run is kept: its order's is recorded above."""
 
 
 # --- recording ---
@@ -219,26 +295,33 @@ def scrubbed(history: Any) -> Any:
     return [scrubbed(each) for each in history] if isinstance(history, list) else history
 
 
-def names_this_machine(text: str) -> list[str]:
+def names_this_machine(record: str) -> list[str]:
     """What in a record tells a machine, a process or a folder."""
     here = re.escape(socket.gethostname())
-    return re.findall(rf".{{9}}(?:\d@|{here}|/work/|/root/|/home/).{{9}}", text)
+    return re.findall(rf".{{9}}(?:\d@|{here}|/work/|/root/|/home/).{{9}}", record)
 
 
-async def _write(world: World, name: str, number: str) -> None:
+async def _runs_of(world: World, number: str) -> dict[str, str]:
     order = await world.order(number)
+    backs = (await world.ok("GET", f"/v1/returns?order={number}"))["data"]
+    if backs:
+        return {each["id"].rsplit("-", 1)[1]: f"return/{each['id']}" for each in backs}
     runs = {"order": f"order/{number}"}
     for each in order["fulfillment_orders"]:
         runs[each["id"].rsplit("-", 1)[1]] = f"fulfillment/{each['id']}"
     for each in (await world.ok("GET", "/v1/reroutes"))["data"]:
         runs["reroute"] = f"reroute/{each['id']}"
-    for what, id in runs.items():
+    return runs
+
+
+async def _write(world: World, name: str, number: str) -> None:
+    for what, id in (await _runs_of(world, number)).items():
         await _settled(world.temporal, id)
         history = await world.temporal.get_workflow_handle(id).fetch_history()
         record = {"workflow_id": id, "history": scrubbed(history.to_json_dict())}
-        text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-        assert not (told := names_this_machine(text)), f"{name} tells where it was: {told}"
-        (FOLDER / f"{name}.{what}.json").write_text(text)
+        written = json.dumps(record, indent=1, sort_keys=True) + "\n"
+        assert not (told := names_this_machine(written)), f"{name} tells where it was: {told}"
+        (FOLDER / f"{name}.{what}.json").write_text(written)
 
 
 async def _settled(client: Client, id: str) -> None:
@@ -255,13 +338,18 @@ async def _settled(client: Client, id: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def record(client: Client, database: Callable[[], Awaitable[str]]) -> None:
-    """Record every scenario, each in a shop of its own, over the files that are there."""
+async def record(
+    client: Client, database: Callable[[], Awaitable[str]], names: Sequence[str]
+) -> None:
+    """Record scenarios, each in a shop of its own, over the files that are there; or some only."""
     for old in FOLDER.glob("*.json"):
-        old.unlink()
+        if not names or old.name.split(".")[0] in names:
+            old.unlink()
     patient = POLICY.model_copy(update={"grace": timedelta(hours=1)})
-    for policy, scenarios in ((patient, IN_GRACE), (POLICY, ROUTED)):
+    for policy, scenarios in ((patient, IN_GRACE), (POLICY, (*ROUTED, *BACK))):
         for scenario in scenarios:
+            if names and scenario.__name__ not in names:
+                continue
             async with a_shop(await database(), client, policy=policy, heal_seconds=600) as world:
                 await _write(world, scenario.__name__, await scenario(world))
             print(f"recorded {scenario.__name__}", flush=True)
@@ -291,7 +379,7 @@ async def main() -> None:
         return books.url(name)
 
     try:
-        await record(client, database)
+        await record(client, database, sys.argv[1:])
     finally:
         await server.stop()
         await books.stop()

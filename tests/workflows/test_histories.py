@@ -8,7 +8,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from tests.histories.recording import FOLDER, IN_GRACE, ROUTED, names_this_machine
+from tests.histories.recording import BACK, FOLDER, IN_GRACE, ROUTED, names_this_machine
 from workers.sandbox import workflow_runner
 from workers.serving import WORKFLOWS
 from workers.temporal import data_converter
@@ -41,7 +41,7 @@ async def test_a_recorded_run_goes_on_as_it_began(record: Path) -> None:
 def test_every_kind_of_end_and_of_wait_is_recorded_and_tells_no_machine() -> None:
     recorded = {record.name.split(".")[0] for record in RECORDS}
 
-    assert recorded == {scenario.__name__ for scenario in (*IN_GRACE, *ROUTED)}
+    assert recorded == {scenario.__name__ for scenario in (*IN_GRACE, *ROUTED, *BACK)}
     assert not [record.name for record in RECORDS if names_this_machine(record.read_text())]
 
 
@@ -59,3 +59,13 @@ async def test_a_change_that_makes_a_call_otherwise_is_caught(
 
     with pytest.raises(workflow.NondeterminismError):
         await replay(FOLDER / "offered.F1.json")
+
+
+@pytest.mark.parametrize(
+    ("what", "most"), [("came_back_by_post", 45), ("came_back_at_the_till", 25)]
+)
+def test_a_return_costs_few_events(what: str, most: int) -> None:
+    """History is paid for by the event; see `docs/performance.md`."""
+    told = json.loads((FOLDER / f"{what}.R1.json").read_text())
+
+    assert len(told["history"]["events"]) <= most
