@@ -103,6 +103,17 @@ SELECT r.id, format('closed, and %s of line %s are %s', t.quantity, t.line, t.st
 FROM returns r JOIN return_lots t ON t.return_id = r.id
 WHERE r.closed_at IS NOT NULL AND t.state NOT IN ('placed', 'left')
 """
+# Which articles come back too often was told so last, and no other.
+_RATES_ARE_TOLD = """
+WITH told AS (
+    SELECT DISTINCT ON (sku) sku, kind = 'product.returns_high' AS high FROM stock_events
+    WHERE kind IN ('product.returns_high', 'product.returns_normal') ORDER BY sku, id DESC
+)
+SELECT sku, format('comes back too often: %s, told last: %s', a.since IS NOT NULL,
+    coalesce(t.high, false))
+FROM told t FULL JOIN return_alerts a USING (sku)
+WHERE coalesce(t.high, false) <> (a.since IS NOT NULL)
+"""
 
 CHECKS_OF_RETURNS = (
     (3, _LOTS_ARE_PLACED_ONCE),
@@ -112,5 +123,6 @@ CHECKS_OF_RETURNS = (
     (3, _NO_MORE_COMES_BACK_THAN_LEFT),
     (3, _REFUNDS_HAVE_THEIR_RETURN),
     (6, _CLOSED_RETURNS_OWE_NOTHING),
+    (8, _RATES_ARE_TOLD),
 )
 """Invariant and statement; each row is (about, detail) of a violation."""

@@ -99,6 +99,11 @@ PLANTED: dict[str, tuple[str, set[tuple[int, str]]]] = {
         "UPDATE payment_entries SET status = 'unknown' WHERE cause = :closed",
         {(6, "{closed}"), (3, "{number} tender 1")},
     ),
+    "an article comes back too often and nobody was told": (
+        "INSERT INTO return_alerts (sku, since, rate_percent, sold, returned)"
+        " VALUES ('MUG', now(), 50, 2, 1)",
+        {(8, "MUG")},
+    ),
     "a closed return has goods that nobody looked at": (
         "UPDATE returns SET closed_at = now() WHERE id = :open",
         {(6, "{open}"), (2, "LAMP at lyon")},
