@@ -115,6 +115,19 @@ FROM told t FULL JOIN return_alerts a USING (sku)
 WHERE coalesce(t.high, false) <> (a.since IS NOT NULL)
 """
 
+# A parcel that turned round is expected, or it has ended: back or lost it is written off, once it
+# was delivered nothing is expected of it.
+_TURNED_ROUND_ENDS_ONCE = """
+SELECT r.id, format('%s %s, but its parcel %s is %s', r.kind, CASE WHEN arrived THEN 'arrived'
+        WHEN r.loss_at IS NOT NULL THEN 'was lost' ELSE 'is expected' END, s.id,
+    CASE WHEN s.delivered_at IS NOT NULL THEN 'delivered' ELSE 'under way' END)
+FROM returns r JOIN shipments s ON s.id = r.shipment
+CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM return_receipts t WHERE t.return_id = r.id)) a(arrived)
+WHERE ((arrived OR r.loss_at IS NOT NULL) AND s.written_off_at IS NULL)
+    OR (s.delivered_at IS NOT NULL AND r.closed_at IS NULL AND r.cancelled_at IS NULL)
+"""
+
 CHECKS_OF_RETURNS = (
     (3, _LOTS_ARE_PLACED_ONCE),
     (3, _LOTS_ARE_WHAT_ARRIVED),
@@ -122,6 +135,7 @@ CHECKS_OF_RETURNS = (
     (3, _RETURNED_LIES_IN_LOTS),
     (3, _NO_MORE_COMES_BACK_THAN_LEFT),
     (3, _REFUNDS_HAVE_THEIR_RETURN),
+    (3, _TURNED_ROUND_ENDS_ONCE),
     (6, _CLOSED_RETURNS_OWE_NOTHING),
     (8, _RATES_ARE_TOLD),
 )

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from adapters.db import recovery
 from adapters.db.audit import CHECKS
 from adapters.db.found_goods import Goods, take_in
 from adapters.db.unit import OrderUnit
@@ -219,6 +220,25 @@ async def test_the_first_label_stands(shop: Shop) -> None:
     assert await shop.returns.label_request(f"{id}-P1") is None
 
 
+async def test_a_reconciliation_follows_parcels_that_come_back_until_they_are_there(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    await shop.settles(id)
+
+    async def followed() -> list[str]:
+        async with shop.stockroom.db.connect() as tx:
+            return [each.id for each in await recovery.open_parcels(tx) if each.of_return]
+
+    assert await followed() == [f"{id}-P1"]
+    async with shop.stockroom.db.connect() as tx:
+        known = (await recovery.known_orders(tx, [number]))[number]
+    assert known.labels == {f"{number}-S1": 1, f"{id}-P1": 1}
+    await scans(shop, f"{id}-P1", "delivered")
+    assert await followed() == []
+
+
 # --- parcels that turned round --------------------------------------------------------------
 
 
@@ -374,6 +394,17 @@ async def test_what_is_on_its_way_back_undelivered_cannot_be_asked_for(shop: Sho
     assert (await shop.read(number)).returnable(1) == 0
     await shop.scanned(f"{number}-S1", "delivered")
     assert (await shop.read(number)).returnable(1) == 2
+
+
+async def test_the_audit_sees_a_parcel_that_is_both_back_and_under_way(shop: Shop) -> None:
+    _, id = await turned(shop, ("LAMP", 1))
+    await shop.receives(id, (1, 1, "as_new"))
+    async with shop.stockroom.db.begin() as tx:
+        await tx.execute(text("UPDATE shipments SET written_off_at = NULL"))
+
+    told = [found.detail for found in await shop.findings() if found.about == id]
+
+    assert told == [f"undeliverable arrived, but its parcel {order_of(id)}-S1 is under way"]
 
 
 async def test_a_parcel_never_handed_over_cannot_turn_round(shop: Shop) -> None:
