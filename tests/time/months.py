@@ -25,11 +25,13 @@ from activities.carriers import CarrierActivities
 from activities.nodes import NodeActivities
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.returns import ReturnActivities, ReturnCarrierActivities
 from adapters.db.book import SqlBook
 from adapters.db.engine import connect
 from adapters.db.nodes import Parcel, accept, hand_over, pack, pick, ready
 from adapters.db.parcels import record_scan
 from adapters.db.placing import record_order
+from adapters.db.return_book import SqlReturns
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.errors import Unreachable
@@ -39,6 +41,7 @@ from oms.numbers import (
     number_from,
     order_of,
     order_workflow_id,
+    return_workflow_id,
 )
 from oms.orders import FulfillmentOrder, Order
 from oms.placing import OrderRequest
@@ -134,11 +137,11 @@ class Bank:
 
 @dataclass
 class Post:
-    """A carrier. `asked`: the moments at which somebody asked after a parcel."""
+    """A carrier. `scans`: by tracking number; `asked`: how often somebody asked after a parcel."""
 
     down: bool = False
     labels: dict[str, str] = field(default_factory=dict)
-    scans: list[Scan] = field(default_factory=list)
+    scans: dict[str, list[Scan]] = field(default_factory=dict)
     asked: int = 0
 
     async def buy_label(self, request: LabelRequest) -> LabelBought:
@@ -151,7 +154,7 @@ class Post:
         if self.down:
             raise Unreachable("the carrier is closed")
         self.asked += 1
-        return list(self.scans)
+        return self.scans.get(tracking_number, [])
 
 
 @dataclass
@@ -198,6 +201,8 @@ class Month:
             PaymentActivities(self.book, {"simulator": self.bank}),
             NodeActivities(self.book, self.nodes),
             CarrierActivities(self.book, self.post),
+            ReturnActivities(SqlReturns(self.book)),
+            ReturnCarrierActivities(SqlReturns(self.book), self.post),
         )
 
     # --- time ---
@@ -337,9 +342,10 @@ class Month:
     async def scans(self, number: str, status: str) -> None:
         """The carrier scans the order's one parcel now."""
         shipment = (await self.book.read(number)).shipments[0]
-        event = f"e-{len(self.post.scans) + 1}"
-        scan = Scan(event_id=event, status=status, at=await self.now())
-        self.post.scans.append(scan)
+        assert shipment.tracking_number is not None
+        here = self.post.scans.setdefault(shipment.tracking_number, [])
+        scan = Scan(event_id=f"e-{len(here) + 1}", status=status, at=await self.now())
+        here.append(scan)
         await self.book.change(
             number,
             scan.at,
@@ -421,7 +427,8 @@ class Month:
         """Leave nothing that would wake at a later test's time, or hold its clock."""
         for number in self.numbers:
             parts = await self._parts(number)
-            for id in (*parts, order_workflow_id(number)):
+            returns = [return_workflow_id(b.id) for b in (await self.book.read(number)).returns]
+            for id in (*returns, *parts, order_workflow_id(number)):
                 await clock.end(self.client, id)
             await self._free_the_clock(parts)
 
