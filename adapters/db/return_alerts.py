@@ -1,8 +1,9 @@
 """Articles that come back too often are told of once, and once more when they no longer do.
 
-One transaction compares what the policy's alerts say now with what was told last, writes the events
-and remembers them: so each crossing is told once, whatever dies. It reads what was sold and what
-came back, and locks nothing that orders or returns need.
+What the policy's alerts say is read first, by a transaction that writes nothing: it may take a
+second, and a transaction that writes would hold back all who follow the stock for as long. Then one
+that takes no time compares it with what was told, remembers, and writes the events: so each
+crossing is told once, whatever dies and whoever looks besides.
 """
 
 import json
@@ -44,17 +45,17 @@ async def tell_return_rates(engine: AsyncEngine, now: datetime) -> int:
         turn = await tx.execute(_TAKE_TURN, {"now": now, "before": now - LOOKS_EVERY})
         if turn.one_or_none() is None:
             return 0
+    async with engine.connect() as tx:
         await plan_for_the_period(tx)
         alerts = (await current_policy(tx)).policy.alerts
         high = await _high(tx, alerts, now)
-        told = {row.sku: row for row in await tx.execute(_TOLD)}
-        risen = [rate for sku, rate in sorted(high.items()) if sku not in told]
-        fallen = sorted(told.keys() - high.keys())
-        now_at = await _rates(tx, fallen, alerts, now)
-        await tell(tx, [_event(HIGH, rate, now) for rate in risen])
-        await tell(tx, [_event(NORMAL, now_at[sku], now) for sku in fallen])
-        await _remember(tx, risen, fallen, now)
-    return len(risen) + len(fallen)
+        told = set(await tx.scalars(_TOLD))
+        normal = await _rates(tx, sorted(told - high.keys()), alerts, now)
+    risen = {sku: rate for sku, rate in high.items() if sku not in told}
+    if not risen and not normal:
+        return 0
+    async with engine.begin() as tx:
+        return await _tell(tx, risen, normal, now)
 
 
 async def _high(
@@ -116,21 +117,23 @@ def _event(kind: str, rate: Rate, now: datetime) -> StockEvent:
     return StockEvent(kind=kind, at=now, sku=rate.sku, data=data)
 
 
-async def _remember(
-    tx: AsyncConnection, risen: Sequence[Rate], fallen: Sequence[str], now: datetime
-) -> None:
-    if risen:
-        rows = json.dumps([rate._asdict() for rate in risen])
-        await tx.execute(_RAISE, {"rows": rows, "now": now})
-    if fallen:
-        await tx.execute(_LET_GO, {"skus": list(fallen)})
+async def _tell(
+    tx: AsyncConnection, risen: Mapping[str, Rate], normal: Mapping[str, Rate], now: datetime
+) -> int:
+    """Remember and tell, each article that nobody else has told of meanwhile."""
+    rows = json.dumps([rate._asdict() for rate in risen.values()])
+    up = sorted(await tx.scalars(_RAISE, {"rows": rows, "now": now}))
+    down = sorted(await tx.scalars(_LET_GO, {"skus": list(normal)}))
+    await tell(tx, [_event(HIGH, risen[sku], now) for sku in up])
+    await tell(tx, [_event(NORMAL, normal[sku], now) for sku in down])
+    return len(up) + len(down)
 
 
 _TAKE_TURN = text(
     "UPDATE stock_followers SET looked_at = :now WHERE name = (SELECT name FROM stock_followers"
     " WHERE name = 'return_rates' AND looked_at <= :before FOR UPDATE SKIP LOCKED) RETURNING name"
 )
-_TOLD = text("SELECT sku, rate_percent, sold, returned FROM return_alerts")
+_TOLD = text("SELECT sku FROM return_alerts")
 
 _RATES = text(
     f"""
@@ -161,6 +164,7 @@ _RAISE = text(
 INSERT INTO return_alerts (sku, since, rate_percent, sold, returned)
 SELECT sku, :now, rate_percent, sold, returned FROM jsonb_to_recordset(CAST(:rows AS jsonb))
   AS r(sku text, rate_percent int, sold int, returned int)
+ON CONFLICT (sku) DO NOTHING RETURNING sku
 """
 )
-_LET_GO = text("DELETE FROM return_alerts WHERE sku = ANY(:skus)")
+_LET_GO = text("DELETE FROM return_alerts WHERE sku = ANY(:skus) RETURNING sku")
