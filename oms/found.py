@@ -59,7 +59,9 @@ def _rooms(order: Order, first: str | None) -> Counter[tuple[str, int]]:
     for back in _waiting(order, first):
         for line in back.lines:
             units = line.expected
-            if not back.is_live:  # what is expected no longer may be announced in another one
+            if (
+                not back.is_live and back.brings_goods
+            ):  # what is expected no longer may be announced in another one
                 own = back.speaks_beyond_arrived(line.line)
                 units = min(units, free[line.line] + own)
                 free[line.line] -= max(0, units - own)
@@ -70,12 +72,15 @@ def _rooms(order: Order, first: str | None) -> Counter[tuple[str, int]]:
 
 
 def _waiting(order: Order, first: str | None) -> list[Return]:
-    waiting = [
-        back
-        for back in order.returns
-        if back.kind != "claim" and (back.is_live or back.id == first)
-    ]
+    waiting = [back for back in order.returns if _may_get_goods(order, back, first)]
     return sorted(waiting, key=lambda back: (back.id != first, back.seq))
+
+
+def _may_get_goods(order: Order, back: Return, first: str | None) -> bool:
+    """Whether a return takes what arrives; what its customer got is no parcel that turned round."""
+    if back.shipment is not None and order.shipment(back.shipment).delivered_at is not None:
+        return False
+    return back.kind != "claim" and (back.is_live or back.id == first)
 
 
 def _fitting(

@@ -388,6 +388,46 @@ async def test_one_lamp_too_many_in_a_parcel_that_turned_round_is_nobodys(shop: 
     await books_agree(shop)
 
 
+async def test_what_was_lost_on_its_way_back_and_turns_up_is_put_away(shop: Shop) -> None:
+    number, id = await turned(shop, ("LAMP", 2))
+    shop.now += timedelta(days=22)
+    await decides(shop, id, "overdue:R1", "done_manually")
+    await shop.settles(id)
+    goods = Goods("lyon", "box 1", (Found(2, "as_new", sku="LAMP"),))
+
+    async def found(unit: OrderUnit) -> bool:
+        return await take_in(unit, goods, shipment=f"{number}-S1")
+
+    assert await shop.book.change(number, shop.now, found)
+    await shop.settles(id)
+
+    assert (await shop.back(id)).status == "closed"
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 10}
+    await books_agree(shop)
+
+
+async def test_goods_in_a_parcel_that_was_delivered_after_all_are_its_customers(
+    shop: Shop,
+) -> None:
+    number, id = await turned(shop, ("LAMP", 2))
+    await shop.scanned(f"{number}-S1", "delivered")
+
+    for box in ("box 1", "box 2"):
+        goods = Goods("lyon", box, (Found(1, "as_new", sku="LAMP"),))
+
+        async def found(unit: OrderUnit, goods: Goods = goods) -> bool:
+            return await take_in(unit, goods, back=id)
+
+        assert await shop.book.change(number, shop.now, found)
+
+    assert [each.kind for each in (await shop.read(number)).returns] == [
+        "undeliverable",
+        "return",
+        "return",
+    ]
+    await books_agree(shop)
+
+
 async def test_what_is_on_its_way_back_undelivered_cannot_be_asked_for(shop: Shop) -> None:
     number, _ = await turned(shop, ("LAMP", 2))
 
