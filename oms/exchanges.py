@@ -11,7 +11,7 @@ unit for each unit, is given back when the units are settled.
 
 from dataclasses import dataclass
 
-from oms.orders import Line, Order
+from oms.orders import EXCHANGE_HOLD, Line, Order
 from oms.placing import OrderedLine
 from oms.ports import Message
 
@@ -109,6 +109,11 @@ def exchanged_line(number: str, line: Line, wanted: Wanted) -> ExchangedLine:
 
 
 # --- the order ------------------------------------------------------------------------------
+
+
+def is_of_exchange(order: Order, hold: str) -> bool:
+    """Whether a hold is the one that only the return lifts."""
+    return any(each.id == hold and each.reason == EXCHANGE_HOLD for each in order.open_holds)
 
 
 def cancellable(line: Line) -> int:

@@ -90,11 +90,15 @@ def parked_wait(order: Order, step: ParkedStep) -> Wait:
 
 
 def _held(order: Order, hold: Hold) -> Wait:
-    whom = f"a person to release the hold ({hold.reason.replace('_', ' ')})"
     if hold.reason == EXCHANGE_HOLD:
-        whom = f"the return {order.exchange_of} to let it go"
+        return Wait(
+            waiting_for=f"the return {order.exchange_of} to let it go",
+            since=hold.placed_at,
+            then="its goods are offered, as many as are replaced",
+            actions=(_cancel(order),),
+        )
     return Wait(
-        waiting_for=whom,
+        waiting_for=f"a person to release the hold ({hold.reason.replace('_', ' ')})",
         since=hold.placed_at,
         then="nothing is offered until it is released",
         actions=(

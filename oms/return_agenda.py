@@ -13,6 +13,7 @@ from oms.returns import (
     GIVEN_UP,
     HELD,
     LEAVES,
+    LEAVING,
     TROUBLED_RETURN_PARCELS,
     Return,
     ReturnLine,
@@ -162,7 +163,7 @@ def units_to_leave(back: Return) -> dict[int, int] | None:
     unseen = back.terms.refund_unseen if moment == "receipt" else ()
     counted = [lot for lot in back.lots if lot.may_be_refunded or lot.condition in unseen]
     open_lots = [lot for lot in back.lots if lot.state == "received" and lot not in counted]
-    if awaits_goods(back) or open_lots:
+    if back.exchange_told != LEAVING and (awaits_goods(back) or open_lots):
         return None
     came = Counter[int]()
     for lot in counted:
@@ -173,15 +174,17 @@ def units_to_leave(back: Return) -> dict[int, int] | None:
 
 def has_left(back: Return) -> bool:
     """Whether goods in exchange were let go: then the return cannot be called off any more."""
-    return back.exchange_order is not None and back.exchange_told == LEAVES
+    return back.exchange_order is not None and back.exchange_told in (LEAVING, LEAVES)
 
 
 def _exchange_due(back: Return) -> Iterator[Due]:
     """Let go, or call off, the goods in exchange once it is decided."""
-    if back.exchange_order is None or back.exchange_told != HELD:
+    if back.exchange_order is None:
         return
     units = units_to_leave(back)
-    if units is not None:
+    if back.exchange_told == LEAVING:
+        yield Due(do=LET_EXCHANGE_GO, about=back.exchange_order)
+    elif back.exchange_told == HELD and units is not None:
         do = LET_EXCHANGE_GO if any(units.values()) else CANCEL_EXCHANGE
         yield Due(do=do, about=back.exchange_order)
 
@@ -267,7 +270,7 @@ def paid_beyond(back: Return) -> int:
 def _paid(back: Return, line: ReturnLine) -> int:
     if back.resolution == "refund":
         return line.settled
-    return line.refunded + (line.exchanged if has_left(back) else 0)
+    return line.refunded + (line.exchanged if back.exchange_told == LEAVES else 0)
 
 
 def _came(back: Return, line: int) -> int:
@@ -277,7 +280,7 @@ def _came(back: Return, line: int) -> int:
 
 def _is_done(back: Return) -> bool:
     """Whether nothing is waited for and nothing lies about."""
-    if back.exchange_order is not None and back.exchange_told in (None, HELD):
+    if back.exchange_order is not None and back.exchange_told in (None, HELD, LEAVING):
         return False
     if back.kind == "claim":
         return True

@@ -19,8 +19,11 @@ Resolution = Literal["refund", "exchange"]
 Refused = Literal["send_back", "dispose"]
 
 
-HELD, LEAVES, CALLED_OFF = "held", "leaves", "called_off"
-"""What was told to the exchange order's process last; None while it does not exist."""
+HELD, LEAVING, LEAVES, CALLED_OFF = "held", "leaving", "leaves", "called_off"
+"""How it stands with the exchange order; None until it is confirmed.
+
+`leaving`: decided, and not known to be done: from here on the return cannot be called off.
+"""
 
 
 class ReturnStatus(StrEnum):

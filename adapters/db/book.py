@@ -43,6 +43,7 @@ from oms.book import (
 from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.errors import OmsError
+from oms.exchanges import is_of_exchange
 from oms.numbers import is_of_an_order, order_of, order_of_workflow, order_workflow_id
 from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
 from oms.payments import PaymentCall, PaymentOutcome
@@ -287,6 +288,9 @@ class SqlBook(OrderBook):
                     return CommandAnswer(refusal=held)
                 return CommandAnswer(id=held)
             case ReleaseHold(hold=hold):
+                if is_of_exchange(unit.order, hold):
+                    detail = f"{unit.order.exchange_of} lets it go once it may."
+                    return CommandAnswer(refusal=Refusal(code="invalid_state", detail=detail))
                 if await cancelling.release_hold(unit, hold):
                     return CommandAnswer(id=hold)
                 missing = Refusal(code="not_found", detail="The order has no such hold.")

@@ -1,7 +1,7 @@
 """Exchange orders, as their returns let them go or call them off.
 
-Two orders take part, each in a transaction of its own: first the exchange order does it, then the
-return writes that it did. Cut off in between, it is done again, and changes nothing.
+Two orders take part, each in a transaction of its own: the return decides, the exchange order does
+it, then the return writes that it did. Cut off in between, it is done again, and changes nothing.
 """
 
 from datetime import datetime
@@ -17,16 +17,15 @@ from oms.numbers import order_of
 from oms.orders import EXCHANGE_HOLD
 from oms.policy import Policy
 from oms.return_agenda import units_to_leave
-from oms.returns import CALLED_OFF, HELD, LEAVES, Return
+from oms.returns import CALLED_OFF, HELD, LEAVES, LEAVING, Return
 
 
 async def let_go(book: SqlBook, id: str, at: datetime) -> None:
     """Let the goods in exchange leave: as many as came back; the others are cancelled."""
-    back = (await book.read(order_of(id))).return_(id)
-    units = units_to_leave(back)
-    if back.exchange_order is None or back.exchange_told != HELD or units is None:
+    other = await book.change(order_of(id), at, lambda unit: _decide(unit, id))
+    if other is None:
         return
-    keep = {line.exchange_line: units[line.line] for line in back.lines if line.exchange_line}
+    number, keep = other
 
     async def release(unit: OrderUnit) -> dict[int, int]:
         await _cancel_beyond(unit, keep, book.policy)
@@ -37,8 +36,25 @@ async def let_go(book: SqlBook, id: str, at: datetime) -> None:
                 await promise_now(unit, book.policy)
         return undelivered(await unit.reloaded())
 
-    left_out = await book.change(back.exchange_order, at, release)
-    await _tell(book, id, at, LEAVES, left_out, f"{back.exchange_order} leaves in exchange")
+    left_out = await book.change(number, at, release)
+    await _tell(book, id, at, LEAVES, left_out, f"{number} leaves in exchange")
+
+
+async def _decide(unit: OrderUnit, id: str) -> tuple[str, dict[int, int]] | None:
+    """Decide that goods may leave, so that the return cannot be called off meanwhile.
+
+    Gives their order, and how many units of each of its lines. None: they may not (any more).
+    """
+    back = unit.order.return_(id)
+    units = units_to_leave(back)
+    may = back.exchange_told == LEAVING or (back.exchange_told == HELD and back.is_live)
+    if back.exchange_order is None or units is None or not may:
+        return None
+    if back.exchange_told == HELD:
+        set_return(unit, id, exchange_told=LEAVING, version=back.version + 1)
+        await unit.flush("exchange_leaving")
+    keep = {line.exchange_line: units[line.line] for line in back.lines if line.exchange_line}
+    return back.exchange_order, keep
 
 
 async def _cancel_beyond(unit: OrderUnit, keep: dict[int, int], policy: Policy) -> None:
@@ -70,7 +86,7 @@ async def _tell(
     book: SqlBook, id: str, at: datetime, told: str, left_out: dict[int, int], words: str
 ) -> None:
     async def write(unit: OrderUnit, back: Return) -> None:
-        if back.exchange_told == told:
+        if back.exchange_told in (told, CALLED_OFF):
             return
         write_undelivered(unit, id, left_out)
         set_return(unit, id, exchange_told=told)

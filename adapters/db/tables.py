@@ -1246,7 +1246,7 @@ class ReturnRow(SQLModel, table=True):
     `remind_at`, `expire_at`: for a customer who sends nothing. `scanned_at`: the carrier's first
     scan. `receive_by`: for goods under way; `inspect_by`: for goods that arrived, and for refused
     ones that must leave again; then a person is called. `loss_at`: a person accepted that no more
-    will come. `exchange_told`: held, leaves or called_off, what the exchange order was told.
+    will come. `exchange_told`: how it stands with the exchange order, see `oms.returns`.
     `shipment`: the parcel that turned round. `leader`: the return in whose parcels these goods
     travel. `closed_at`: nothing is left to do.
     """

@@ -10,6 +10,7 @@ from adapters.db.audit import read_snapshot
 from adapters.db.cancelling import cancel_order
 from adapters.db.return_asking import NotReturnable
 from adapters.db.returns import cancel_return, change_return
+from oms.book import ReleaseHold
 from oms.cancelling import Refusal
 from oms.orders import FulfillmentStatus, OrderStatus, PaymentStatus
 from oms.placing import Unacceptable
@@ -305,6 +306,43 @@ async def test_what_is_exchanged_at_a_till_comes_in_when_the_other_is_there(
     assert await shop.is_sound()
 
 
+async def test_a_return_whose_exchange_is_about_to_leave_is_not_called_off(
+    shop: Exchanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await shop.delivers(("LAMP", 1))
+    back, other = await shop.swaps(first, ships="at_once")
+    with monkeypatch.context() as broken:
+        broken.setattr(exchanges, "release_hold", None)
+        with pytest.raises(TypeError):
+            await shop.settles(back)
+
+    refused = await shop.book.change(
+        first,
+        shop.now,
+        lambda unit: change_return(unit, back, cancel_return, cause="test"),
+    )
+    await shop.settles(back)
+    await shop.arrives(other)
+
+    assert isinstance(refused, Refusal)
+    assert (await shop.read(other)).status is OrderStatus.COMPLETED
+    assert await shop.is_sound()
+
+
+async def test_nobody_but_the_return_lets_its_exchange_go(shop: Exchanging) -> None:
+    first = await shop.delivers(("LAMP", 1))
+    _, other = await shop.swaps(first)
+    (hold,) = (await shop.read(other)).open_holds
+
+    told = await shop.book.command(
+        other, "release", ReleaseHold(hold=hold.id), shop.now, actor="ops"
+    )
+
+    assert told.refusal is not None
+    assert told.refusal.code == "invalid_state"
+    assert (await shop.read(other)).open_holds
+
+
 @pytest.mark.parametrize("step", ["let_go", "call_off"])
 async def test_a_word_to_the_exchange_that_was_cut_off_is_said_again(
     shop: Exchanging, step: str, monkeypatch: pytest.MonkeyPatch
@@ -318,7 +356,7 @@ async def test_a_word_to_the_exchange_that_was_cut_off_is_said_again(
         broken.setattr(exchanges, "_tell", None)
         with pytest.raises(TypeError):
             await shop.settles(back)
-    assert (await shop.back(back)).exchange_told == "held"
+    assert (await shop.back(back)).exchange_told == ("leaving" if accepted else "held")
 
     await shop.runs(other)
     await shop.settles(back)
