@@ -1,6 +1,5 @@
 """What came back and lies about, by place: the list of it, and what becomes of it later."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -8,7 +7,6 @@ from pydantic import ConfigDict, Field
 from sqlalchemy import RowMapping
 
 from adapters.db import return_lots as books
-from adapters.db.credentials import Credential
 from api.answers import answer
 from api.auth import Database, NodeOrOperator
 from api.body import JsonBody, invalid
@@ -16,7 +14,7 @@ from api.idempotency import OnceOnly
 from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
 from api.problems import Problem
 from api.return_views import LotView, ReturnView
-from api.returns import Action
+from api.returns import Action, reached_by
 from oms.fields import Flaw, Id, Moment, Quantity, Wire
 from oms.return_policy import Disposition
 from oms.returns import LotState
@@ -82,11 +80,9 @@ async def place_lot(
         flaw = Flaw(pointer="/to", code="location_unknown", detail="There is none.")
         raise Problem("location_unknown", "Nothing was changed.", errors=[flaw])
     new = books.NewWay(int(lot), body.disposition, body.to, body.quantity, body.sku)
-    return await action.report(lambda unit, back: books.place_again(unit, back, new, _reach(who)))
-
-
-def _reach(who: Credential) -> Callable[[str], bool]:
-    return (lambda _: True) if who.role == "operator" else who.reaches_location
+    return await action.report(
+        lambda unit, back: books.place_again(unit, back, new, reached_by(who))
+    )
 
 
 @router.get("/return-lots", response_model=ReturnLotList)

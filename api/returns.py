@@ -380,7 +380,15 @@ async def inspect(
         Inspected(each.line, each.quantity, each.accepted, each.disposition, each.condition)
         for each in body.lines
     ]
-    return await action.report(lambda unit, back: returns.inspect_goods(unit, back, decisions))
+    reaches = reached_by(action.who)
+    return await action.report(
+        lambda unit, back: returns.inspect_goods(unit, back, decisions, reaches)
+    )
+
+
+def reached_by(who: Credential) -> Callable[[str], bool]:
+    """Tells at which locations one may speak for goods: a node at its own, an operator at all."""
+    return lambda location: who.role == "operator" or who.reaches_location(location)
 
 
 @router.post("/{id}/hand-back", response_model=ReturnView)
@@ -388,7 +396,8 @@ async def hand_back(
     who: Node, action: Action, body: Annotated[NoBody, Depends(JsonBody(NoBody))]
 ) -> Response:
     """Say that what was refused has left for the customer."""
-    return await action.report(returns.hand_back)
+    reaches = reached_by(action.who)
+    return await action.report(lambda unit, back: returns.hand_back(unit, back, reaches))
 
 
 @router.post("/{id}/cancel", response_model=ReturnView)

@@ -29,7 +29,7 @@ WHERE (units_worth, ordered) <> (coalesce(t.carried_minor, 0), coalesce(t.quanti
 """
 # What a return has given back, by whichever tenders, is what its units were worth, less what its
 # exchange order took over and the fee; with the outbound way, or not. Units of a line that does not
-# divide are worth one minor unit more or less.
+# divide are worth one minor unit more or less. What never came in is not given back.
 _RETURNS_PAY_WHAT_THEY_SETTLE = """
 WITH worth AS (
     SELECT t.return_id, sum(t.settled) AS units, sum(
@@ -53,7 +53,9 @@ LEFT JOIN given g ON g.cause = r.id
 CROSS JOIN LATERAL (SELECT coalesce(g.amount, 0) - w.due
     + CAST(r.terms->>'fee_minor' AS bigint) - r.fee_left_minor AS beyond) b
 WHERE b.beyond > w.units + CASE WHEN o.shipping_refunded THEN o.shipping_minor ELSE 0 END
-    OR (b.beyond < -w.units AND NOT coalesce(g.gave_up, false))
+    OR (b.beyond < -w.units AND NOT coalesce(g.gave_up, false)
+        AND NOT EXISTS (SELECT FROM payment_entries e WHERE e.order_number = o.number
+            AND e.kind = 'capture' AND e.given_up))
 """
 
 CHECKS_OF_EXCHANGES = (

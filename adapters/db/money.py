@@ -305,6 +305,14 @@ async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
     )
 
 
+def refundable_minor(order: Order) -> int:
+    """What came in, or will, and was not asked back: for what a person gave up, nothing did."""
+    entries = [each for each in order.entries if not each.given_up]
+    comes_in = sum(each.amount_minor for each in entries if each.kind == "capture")
+    goes_back = sum(each.amount_minor for each in entries if each.kind == "refund")
+    return max(0, comes_in - goes_back)
+
+
 async def drop_refunds_of(unit: OrderUnit, capture: PaymentEntry) -> None:
     """Give back no money that never came in, now that a person has given up a capture.
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from adapters.db.exchange_money import give_back_elsewhere
-from adapters.db.money import request_payment
+from adapters.db.money import refundable_minor, request_payment
 from adapters.db.parcel_ends import prove_delivered, write_off
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
@@ -591,17 +591,30 @@ async def bring_back(unit: OrderUnit, id: str) -> None:
     await write_coming(unit, id, before, "brought_back", nudge=False)
 
 
+def _everywhere(_: str) -> bool:
+    return True
+
+
 # --- inspected ------------------------------------------------------------------------------
 
 
 async def inspect_goods(
-    unit: OrderUnit, back: Return, decisions: Sequence[Inspected]
+    unit: OrderUnit,
+    back: Return,
+    decisions: Sequence[Inspected],
+    reaches: Callable[[str], bool] = _everywhere,
 ) -> Refusal | None:
-    """Accept or refuse units that arrived; what was decided alike before counts once."""
+    """Accept or refuse units that arrived; what was decided alike before counts once.
+
+    `reaches`: whether one may decide about goods at a location.
+    """
+    here = back.model_copy(
+        update={"lots": tuple(lot for lot in back.lots if reaches(lot.location))}
+    )
     left = {lot.id: lot.quantity for lot in back.lots if lot.state == "received"}
     taken: list[tuple[Lot, int, Inspected]] = []
     for each in decisions:
-        refusal = _choose_lots(back, each, left, taken)
+        refusal = _choose_lots(here, each, left, taken)
         if refusal is not None:
             return refusal
     if not taken:
@@ -689,18 +702,22 @@ def _send_out(unit: OrderUnit, back: Return, taken: Sequence[tuple[Lot, int, Ins
         _insert_parcels(unit, back.id, refused, count=1, first=first, direction="out")
 
 
-async def hand_back(unit: OrderUnit, back: Return) -> Refusal | None:
-    """What was refused has left for the customer. Nothing left to go: nothing changes."""
-    gone = [lot for lot in back.lots if lot.state == "rejected"]
+async def hand_back(
+    unit: OrderUnit, back: Return, reaches: Callable[[str], bool] = _everywhere
+) -> Refusal | None:
+    """What was refused has left for the customer. Nothing left to go: nothing changes.
+
+    `reaches`: whether one may speak for goods at a location.
+    """
+    here = [lot for lot in back.lots if reaches(lot.location)]
+    gone = [lot for lot in here if lot.state == "rejected"]
     if not gone:
-        return (
-            None if any(lot.state == "left" for lot in back.lots) else _unfit(back, "handed back")
-        )
+        return None if any(lot.state == "left" for lot in here) else _unfit(back, "handed back")
     unit.run(
         "UPDATE return_lots SET state = 'left', placed_at = :at"
-        " WHERE return_id = :id AND state = 'rejected'",
+        " WHERE id = ANY(:lots) AND state = 'rejected'",
         at=unit.at,
-        id=back.id,
+        lots=[lot.id for lot in gone],
     )
     for lot in gone:
         if lot.is_sold_article and back.brings_goods:
@@ -751,15 +768,16 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
         unit.set_order(shipping_refunded=True)
     if due.fee_minor:
         set_return(unit, back.id, fee_left_minor=back.fee_left_minor - due.fee_minor)
-    request_payment(unit, "refund", due.amount_minor, cause=back.id)
+    amount = min(due.amount_minor, refundable_minor(order))
+    request_payment(unit, "refund", amount, cause=back.id)
     await unit.send()
     await give_back_elsewhere(unit.tx, due.carried_minor, cause=back.id, at=unit.at)
     unit.tell(
         "return.settled",
-        _settled_words(order, back, due.amount_minor + sum(due.carried_minor.values())),
+        _settled_words(order, back, amount + sum(due.carried_minor.values())),
         **{
             "return": back.id,
-            "amount_minor": due.amount_minor,
+            "amount_minor": amount,
             "carried_minor": due.carried_minor,
             "fee_minor": due.fee_minor,
             "shipping_minor": due.shipping_minor,

@@ -487,3 +487,21 @@ async def test_an_inspection_that_was_cut_off_before_its_answer_counts_once(
     assert again.status_code == 200, again.text
     lots = {lot["state"]: lot["quantity"] for lot in again.json()["lots"]}
     assert lots == {"received": 1, "accepted" if accepted else "rejected": 1}
+
+
+async def test_a_place_decides_about_what_lies_there_and_no_other(api: Api) -> None:
+    id = (await ask(api, await delivered(api), 2))["id"]
+    await act(api, id, "receive", found(1))
+    await api.has(location="elsewhere", units=0)
+    there = found(1, location="elsewhere")
+    await api.operator.post(f"{PATH}/{id}/receive", json=there, headers=key())
+
+    of_others = await api.other_node.post(f"{PATH}/{id}/inspect", json=decided(1), headers=key())
+    too_many = await act(api, id, "inspect", decided(2))
+    mine = await act(api, id, "inspect", decided(1, accepted=False))
+    await act(api, id, "hand-back", {})
+
+    assert of_others.status_code == 404
+    assert (too_many.status_code, too_many.json()["code"]) == (422, "quantity_too_large")
+    lots = {lot["location"]: lot["state"] for lot in mine.json()["lots"]}
+    assert lots == {"wh-paris": "rejected", "elsewhere": "received"}

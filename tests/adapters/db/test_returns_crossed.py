@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from adapters.db.parking import decide_payment
 from adapters.db.return_decisions import decide_return
 from oms.agenda import ATTEND
 from oms.decisions import Decision
-from oms.ports import Scan
+from oms.ports import Declined, Scan
 from oms.return_agenda import return_agenda
 from oms.returns import ReturnStatus, Terms
 from tests.adapters.db.exchanging import Exchanging
@@ -157,3 +158,26 @@ async def test_refused_goods_that_nobody_sends_back_call_a_person(shop: Exchangi
     shop.now = wake_at
 
     assert await tasks(shop, id) == ["hand_back:R1"]
+
+
+async def test_goods_whose_money_never_came_in_give_none_back(shop: Exchanging) -> None:
+    number = await shop.places(("LAMP", 1))
+    await shop.runs(number)
+    for each in (await shop.read(number)).fulfillment_orders:
+        await shop.serves(number, each.id)
+    capture = next(e for e in (await shop.read(number)).entries if e.kind == "capture")
+    await shop.pays(capture.key, Declined(reason="expired"))
+    waived = Decision(step=capture.step, action="fail", actor="ann", reason="we let it go")
+    await shop.book.change(
+        number,
+        shop.now,
+        lambda unit: decide_payment(unit, unit.order.entry(capture.key), waived),
+    )
+
+    id = await shop.asks(number, (1, 1))
+    await shop.comes_back(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    assert await shop.money(number) == (0, 0)
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 5}
+    assert await shop.is_sound()
