@@ -60,6 +60,11 @@ async def test_a_parcel_sent_back_is_received_inspected_refunded_and_put_on_the_
     assert await shelf(world, sku) == {"on_hand": HELD}
     order = await world.order(number)
     assert (order["return_status"], order["payment_status"]) == ("returned", "refunded")
+    told = await world.story_of(asked["id"])
+    assert told[:2] == ["return.requested", "return.approved"]
+    assert told[-1] == "return.closed"
+    for kind in ("in_transit", "received", "inspected", "settled", "closed"):
+        assert told.count(f"return.{kind}") == 1
     await is_back(world, number, returned=1, refunded_minor=PRICE + SHIPPING)
 
 
@@ -79,6 +84,27 @@ async def test_units_that_arrive_in_parts_are_refunded_as_they_are_inspected(wor
     assert await refunds_of(world, number) == [PRICE, 2 * PRICE + SHIPPING]
     assert await shelf(world, sku) == {"on_hand": HELD}
     await is_back(world, number, returned=3, refunded_minor=3 * PRICE + SHIPPING)
+
+
+async def test_a_return_in_two_parcels_has_two_labels_and_is_taken_parcel_by_parcel(
+    world: World,
+) -> None:
+    sku, number = await bought(world, 2)
+
+    id = (await world.ask_return(number, 2, parcels=2))["id"]
+    first, second = await labelled(world, id)
+    await world.scan(first, "in_transit")
+    await world.scan(first, "delivered")
+    await world.takes_back(id, 1)
+    waiting = await world.until_return(id, "partially_received")
+    await world.scan(second, "delivered")
+    await world.takes_back(id, 1)
+    await world.until_return(id, "closed")
+
+    assert first != second
+    assert [parcel["status"] for parcel in waiting["parcels"]] == ["delivered", "created"]
+    assert await shelf(world, sku) == {"on_hand": HELD}
+    await is_back(world, number, returned=2, refunded_minor=2 * PRICE + SHIPPING)
 
 
 async def test_what_is_brought_to_a_store_is_refunded_and_on_its_shelf_at_once(
