@@ -112,7 +112,9 @@ def _parcel(back: Return, id: str) -> ReturnParcel:
 async def record_look_up(unit: OrderUnit, back: Return, parcel: str, scans: Sequence[Scan]) -> None:
     """Write what the carrier said when it was asked; perhaps nothing new."""
     await record_return_scans(unit, back, parcel, scans)
-    unit.run("UPDATE return_parcels SET last_asked_at = :at WHERE id = :id", at=unit.at, id=parcel)
+    if _parcel(back, parcel).last_asked_at != unit.at:  # else it was written, and is told again
+        asked = "UPDATE return_parcels SET last_asked_at = :at WHERE id = :id"
+        unit.run(asked, at=unit.at, id=parcel)
 
 
 async def record_return_scans(

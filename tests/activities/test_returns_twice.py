@@ -1,0 +1,105 @@
+"""Each step of a return run twice: the same answer, and one effect on all books."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.testing import ActivityEnvironment
+
+from activities.messages import AtReturn, AtShipment
+from activities.returns import ReturnActivities, ReturnCarrierActivities
+from adapters.carriers.simulator import SimulatedCarrier
+from adapters.db.engine import connect
+from adapters.http import Http
+from tests.adapters.db.delivered import Shop
+from tests.adapters.db.stockroom import Stockroom
+from tests.outside import Outside, an_outside
+
+BOOKS = (
+    "orders", "order_lines", "tenders", "payment_entries", "events", "stock_levels",
+    "stock_movements", "nudges", "returns", "return_lines", "return_lots", "return_parcels",
+    "return_receipts", "transfers",
+)  # fmt: skip
+
+
+class Counter:
+    """The steps of one return over real books, and a real outside, without any process."""
+
+    def __init__(self, shop: Shop, outside: Outside, http: Http) -> None:
+        self.shop, self.outside = shop, outside
+        self.steps = ReturnActivities(shop.returns)
+        self.carrier = ReturnCarrierActivities(shop.returns, SimulatedCarrier(http))
+        self.id = ""
+
+    async def twice(self, activity: Callable[..., Any], about: Any = None) -> None:
+        """Run it twice; the second time answers the same and changes nothing anywhere."""
+        about = about or AtReturn(id=self.id, at=self.shop.now)
+        first = await ActivityEnvironment().run(activity, about)
+        after_first = await self._everything()
+        assert await ActivityEnvironment().run(activity, about) == first
+        assert await self._everything() == after_first
+
+    async def _everything(self) -> dict[str, list[str]]:
+        seen = {"carriers": [" ".join(entry) for entry in await self.outside.books("carriers")]}
+        async with self.shop.stockroom.db.connect() as tx:
+            for table in BOOKS:
+                rows = await tx.execute(text(f"SELECT to_jsonb(t)::text FROM {table} t"))
+                seen[table] = sorted(rows.scalars())
+        return seen
+
+
+@pytest.fixture
+async def counter(database_url: str) -> AsyncIterator[Counter]:
+    db = connect(database_url)
+    stockroom = Stockroom(db)
+    await stockroom.sells("LAMP")
+    await stockroom.has_place("lyon", at=(45.76, 4.83))
+    async with db.begin() as tx:
+        await tx.execute(text('UPDATE locations SET address = \'{"country": "FR"}\''))
+    await stockroom.holds("LAMP", "lyon", 10)
+    shop = Shop(stockroom)
+    async with an_outside() as outside, Http(outside.url, timeout=timedelta(seconds=5)) as http:
+        found = Counter(shop, outside, http)
+        found.id = await shop.asks(await shop.delivers(("LAMP", 2)), (1, 2))
+        yield found
+    await db.dispose()
+
+
+async def test_a_label_is_bought_once_and_a_parcel_is_asked_after_without_effect(
+    counter: Counter,
+) -> None:
+    parcel = AtShipment(id=f"{counter.id}-P1", at=counter.shop.now)
+
+    await counter.twice(counter.carrier.buy_return_label, parcel)
+    await counter.twice(counter.carrier.look_for_return_parcel, parcel)
+    await counter.twice(counter.steps.read_return)
+
+    assert await counter.outside.books("carriers") == [("label", f"{counter.id}-P1:label:1")]
+
+
+async def test_goods_are_paid_back_put_away_and_closed_once(counter: Counter) -> None:
+    shop, id = counter.shop, counter.id
+    await shop.receives(id, (1, 2, "as_new"))
+    await shop.inspects(id, (1, 2, True))
+
+    await counter.twice(counter.steps.give_back)
+    await counter.twice(counter.steps.put_away)
+    await shop.pays(f"{id.rpartition('-R')[0]}:refund:1")
+    await counter.twice(counter.steps.close_return)
+
+    back = await shop.back(id)
+    assert (back.status, [lot.state for lot in back.lots]) == ("closed", ["placed"])
+    assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 10}
+
+
+async def test_a_customer_is_reminded_once_and_a_return_expires_once(counter: Counter) -> None:
+    counter.shop.now += timedelta(days=29)
+
+    await counter.twice(counter.steps.remind_customer)
+    await counter.twice(counter.steps.expire_return)
+    await counter.twice(counter.steps.close_return)
+
+    assert (await counter.shop.back(counter.id)).status == "expired"
+    assert await counter.shop.stockroom.level("LAMP", "lyon") == {"on_hand": 8}
