@@ -586,14 +586,21 @@ class Order(Stored):
         return 0 if found is None else max(0, found.handed_over - self.spoken_for(line))
 
     def claimed_as_lost(self, line: int) -> int:
-        """Units under way that a claim has paid or replaced, should their parcel be given up."""
-        claims = (
-            found.quantity
-            for each in self.returns
-            if each.kind == "claim" and each.approved_at is not None and not each.fell_away
-            if (found := each.line(line)) is not None and found.reason == "lost"
-        )
-        return max(0, sum(claims) - self.given_up_claimed(line))
+        """Units under way that a claim has paid or replaced, should their parcel be given up.
+
+        What was claimed as damaged or wrong had arrived, heard of or not: beyond the units that the
+        customer has by the books, it is under way by them.
+        """
+        lost = arrived = 0
+        for each in self.returns:
+            found = each.line(line)
+            if each.kind != "claim" or each.approved_at is None or each.fell_away or not found:
+                continue
+            lost += found.quantity if found.reason == "lost" else 0
+            arrived += found.quantity if found.reason != "lost" else 0
+        ordered = self.line(line)
+        there = max(0, ordered.delivered - ordered.returned) if ordered else 0
+        return max(0, lost + max(0, arrived - there) - self.given_up_claimed(line))
 
     def given_up_claimed(self, line: int) -> int:
         """Units whose parcel was given up after a claim had paid or replaced them."""

@@ -108,7 +108,11 @@ def _due(order: Order, back: Return, now: datetime, silent: timedelta) -> Iterat
             yield Due(do=CLOSE, about=back.id)
         return
     if back.approved_at is None:
-        yield _attention(back, "approve", "somebody must approve it or decline it", _YES_OR_NO)
+        if given_up_since(order, back):
+            why = "a parcel was given up since, and paid: decline it"
+            yield _attention(back, "approve", why, ("fail",))
+        else:
+            yield _attention(back, "approve", "somebody must approve it or decline it", _YES_OR_NO)
         return
     yield from _exchange_due(back)
     yield from _goods_due(back, now, silent)
@@ -126,6 +130,24 @@ def may_close(order: Order, back: Return) -> bool:
 
 
 _YES_OR_NO = ("done_manually", "fail")
+
+
+def given_up_since(order: Order, back: Return) -> bool:
+    """Whether units like those that a claim is about were paid while it waited for approval."""
+    if back.kind != "claim":
+        return False
+    gone = {
+        line.line
+        for line in back.lines
+        if line.reason == "lost"
+        or ((ordered := order.line(line.line)) and line.quantity > ordered.handed_over)
+    }
+    return any(
+        each.written_off_at is not None
+        and each.written_off_at >= back.requested_at
+        and any(part.line in gone and part.quantity for part in each.lines)
+        for each in order.shipments
+    )
 
 
 def _attention(back: Return, what: str, error: str, actions: tuple[str, ...]) -> Due:

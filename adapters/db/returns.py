@@ -20,7 +20,7 @@ from oms.cancelling import Refusal
 from oms.money import format_money
 from oms.numbers import return_id, return_parcel_id
 from oms.orders import Order
-from oms.return_agenda import has_left, is_unsent, may_close
+from oms.return_agenda import given_up_since, has_left, is_unsent, may_close
 from oms.return_money import owed
 from oms.return_policy import Condition, Disposition
 from oms.returns import Kind, Lot, Resolution, Return, Terms
@@ -280,7 +280,7 @@ async def approve_return(unit: OrderUnit, back: Return) -> Refusal | None:
         return _unfit(back, "approved") if back.fell_away else None
     if back.fell_away:
         return _unfit(back, "approved")
-    if back.kind == "claim" and _given_up_since(unit.order, back):
+    if given_up_since(unit.order, back):
         detail = f"A parcel was given up since, and paid: decline {back.id}; what is left is asked"
         return Refusal(code="invalid_state", detail=f"{detail} for anew.")
     waited = unit.at - back.requested_at
@@ -293,17 +293,6 @@ async def approve_return(unit: OrderUnit, back: Return) -> Refusal | None:
     )
     unit.tell("return.approved", f"{back.id} is approved", **{"return": back.id})
     return None
-
-
-def _given_up_since(order: Order, back: Return) -> bool:
-    """Whether units like those claimed as lost were paid while the claim waited."""
-    lost = {line.line for line in back.lines if line.reason == "lost"}
-    return any(
-        each.written_off_at is not None
-        and each.written_off_at >= back.requested_at
-        and any(part.line in lost and part.quantity for part in each.lines)
-        for each in order.shipments
-    )
 
 
 async def decline_return(unit: OrderUnit, back: Return, reason: str) -> Refusal | None:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from adapters.db.parking import decide_payment
 from adapters.db.return_decisions import decide_return
+from adapters.db.returns import Announced, NewReturn, request_return
 from oms.agenda import ATTEND
 from oms.decisions import Decision
 from oms.ports import Declined, Scan
@@ -180,4 +181,59 @@ async def test_goods_whose_money_never_came_in_give_none_back(shop: Exchanging) 
     assert (await shop.back(id)).status is ReturnStatus.CLOSED
     assert await shop.money(number) == (0, 0)
     assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 5}
+    assert await shop.is_sound()
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_what_is_claimed_as_damaged_and_then_given_up_is_paid_once(
+    shop: Exchanging, arrived: bool
+) -> None:
+    number = await shop.places(("SOFA", 2))
+    first, second = await shop.sends(number)
+    if arrived:  # then it was that one, and the other is lost besides
+        await shop.scanned(second, "delivered")
+    id = await shop.claimed(number, reason="damaged")
+
+    await shop.gives_up(first)
+    if not arrived:
+        await shop.scanned(second, "delivered")
+    await shop.runs(number)
+
+    assert (await shop.back(id)).status is ReturnStatus.CLOSED
+    goods = 2000 if arrived else 1000
+    assert (await shop.money(number))[1] in (goods, goods + 490)
+    assert await shop.is_sound()
+
+
+@pytest.mark.parametrize("reason", ["lost", "damaged"])
+async def test_a_claim_whose_parcel_was_given_up_and_paid_can_only_be_declined(
+    shop: Exchanging, reason: str
+) -> None:
+    number = await shop.hands_over(("LAMP", 1))
+    (shipment,) = (await shop.read(number)).shipments
+    claim = NewReturn(
+        lines=(Announced(1, 1, reason),),
+        terms=Terms(),
+        refund_minor=1000,
+        via="none",
+        kind="claim",
+        needs_approval="it is dear",
+    )
+    id = await shop.book.change(number, shop.now, lambda unit: request_return(unit, claim))
+    shop.now += timedelta(hours=1)
+    await shop.gives_up(shipment.id)
+
+    (due,) = return_agenda(await shop.read(number), id, shop.now, silent=timedelta(days=2)).due
+    assert (due.step, due.actions) == ("approve:R1", ("fail",))
+    yes = Decision(step="approve:R1", action="done_manually", actor="ann", reason="why not")
+    await shop.book.change(number, shop.now, lambda unit: decide_return(unit, id, yes))
+    await shop.settles(id)
+
+    assert (await shop.back(id)).status is ReturnStatus.REQUESTED
+    assert await shop.money(number) == (1490, 1490)
+    no = Decision(step="approve:R1", action="fail", actor="ann", reason="it is paid")
+    await shop.book.change(number, shop.now, lambda unit: decide_return(unit, id, no))
+    await shop.settles(id)
+    assert (await shop.back(id)).closed_at is not None
+    assert await shop.money(number) == (1490, 1490)
     assert await shop.is_sound()
