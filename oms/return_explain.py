@@ -6,7 +6,14 @@ from datetime import datetime
 from oms.explain import Action, Wait, parked_wait
 from oms.numbers import return_workflow_id
 from oms.orders import Order
-from oms.return_agenda import awaits_goods, is_unsent, must_leave, refunds_of, return_waiting
+from oms.return_agenda import (
+    awaits_goods,
+    has_left,
+    is_unsent,
+    must_leave,
+    refunds_of,
+    return_waiting,
+)
 from oms.returns import Return
 
 
@@ -39,8 +46,12 @@ def _on_goods(back: Return) -> Iterator[Wait]:
             waiting_for=return_waiting(back),
             since=back.approved_at,
             until=_next_of(None if back.reminded_at else back.remind_at, back.expire_at),
-            then="the customer is reminded, and then it expires",
-            actions=(_action(back, "cancel"), _action(back, "receive")),
+            then="the customer is reminded, and then "
+            + ("a person is called" if has_left(back) else "it expires"),
+            actions=(
+                *(() if has_left(back) else (_action(back, "cancel"),)),
+                _action(back, "receive"),
+            ),
         )
     elif awaits_goods(back):
         yield Wait(

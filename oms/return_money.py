@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from oms.exchanges import taken_over, unit_worth
 from oms.orders import Line, Order
-from oms.returns import CALLED_OFF, LEAVES, Return, ReturnLine
+from oms.returns import CALLED_OFF, LEAVES, LEAVING, Return, ReturnLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,27 @@ def carried_over(order: Order, line: int) -> int:
     exchanges = (each for each in order.returns if each.resolution == "exchange")
     found = (each.line(line) for each in exchanges)
     return sum(each.settled - each.refunded for each in found if each)
+
+
+def promised_over(order: Order, line: int, *, but: str = "") -> int:
+    """Units of a line whose value exchange orders have, or take along as they leave.
+
+    `but`: a return that is left out.
+    """
+    found = (
+        (each, each.line(line))
+        for each in order.returns
+        if each.resolution == "exchange" and each.id != but
+    )
+    return sum(
+        max(part.settled - part.refunded, part.exchanged if _leaves(each) else 0)
+        for each, part in found
+        if part is not None
+    )
+
+
+def _leaves(back: Return) -> bool:
+    return back.exchange_told in (LEAVING, LEAVES)
 
 
 def due_units(back: Return, line: ReturnLine) -> int:

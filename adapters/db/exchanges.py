@@ -14,9 +14,10 @@ from adapters.db.returns import change_return, set_return
 from adapters.db.unit import OrderUnit
 from oms.exchanges import cancellable, undelivered
 from oms.numbers import order_of
-from oms.orders import EXCHANGE_HOLD
+from oms.orders import EXCHANGE_HOLD, Order
 from oms.policy import Policy
 from oms.return_agenda import units_to_leave
+from oms.return_money import promised_over
 from oms.returns import CALLED_OFF, HELD, LEAVES, LEAVING, Return
 
 
@@ -26,6 +27,9 @@ async def let_go(book: SqlBook, id: str, at: datetime) -> None:
     if other is None:
         return
     number, keep = other
+    if not keep:
+        await call_off(book, id, at)
+        return
 
     async def release(unit: OrderUnit) -> dict[int, int]:
         await _cancel_beyond(unit, keep, book.policy)
@@ -47,14 +51,25 @@ async def _decide(unit: OrderUnit, id: str) -> tuple[str, dict[int, int]] | None
     """
     back = unit.order.return_(id)
     units = units_to_leave(back)
+    if units is not None:
+        units = {line: min(count, _paid_for(unit.order, id, line)) for line, count in units.items()}
     may = back.exchange_told == LEAVING or (back.exchange_told == HELD and back.is_live)
     if back.exchange_order is None or units is None or not may:
         return None
+    if back.exchange_told == HELD and not any(units.values()):
+        return back.exchange_order, {}
     if back.exchange_told == HELD:
         set_return(unit, id, exchange_told=LEAVING, version=back.version + 1)
         await unit.flush("exchange_leaving")
     keep = {line.exchange_line: units[line.line] for line in back.lines if line.exchange_line}
     return back.exchange_order, keep
+
+
+def _paid_for(order: Order, id: str, line: int) -> int:
+    """Units of a line whose value is there still: a parcel that was given up was paid back."""
+    found = order.line(line)
+    assert found is not None, "a return is of lines of its order"
+    return max(0, found.charged - found.refunded - promised_over(order, line, but=id))
 
 
 async def _cancel_beyond(unit: OrderUnit, keep: dict[int, int], policy: Policy) -> None:

@@ -14,7 +14,7 @@ from oms.money import format_money
 from oms.orders import Order, PaymentEntry
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
-from oms.return_money import carried_over, owed, shipping_left
+from oms.return_money import owed, promised_over, shipping_left
 from oms.returns import Return
 
 _SUM_MOVED_BY = {
@@ -88,9 +88,9 @@ async def refund_units(
     for number, count in sorted(counts.items()):
         line = order.line(number)
         assert line is not None
-        gone = unit.counted(number, "refunded") + carried_over(order, number)
+        gone = unit.counted(number, "refunded") + promised_over(order, number)
         due = min(count, unit.counted(number, "charged") - gone)
-        if due:
+        if due > 0:
             amount += line.price_of(first=gone, count=due)
             unit.count(number, "refunded", due)
     if nothing_left and order.shipping_captured and not _keeps_shipping(order):
@@ -106,7 +106,7 @@ def _keeps_shipping(order: Order) -> bool:
     return (
         order.shipping_refunded
         or replaced
-        or any(carried_over(order, line.line) for line in order.lines)
+        or any(promised_over(order, line.line) for line in order.lines)
     )
 
 

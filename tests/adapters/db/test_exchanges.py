@@ -291,6 +291,26 @@ async def test_what_left_before_it_was_refused_calls_a_person(shop: Exchanging) 
     assert await shop.money(first) == (1490, 0)
 
 
+@pytest.mark.parametrize("ships", ["inspection", "at_once"])
+async def test_goods_whose_parcel_is_given_up_are_paid_or_exchanged_and_not_both(
+    shop: Exchanging, ships: str
+) -> None:
+    first = await shop.hands_over(("LAMP", 2))
+    back, other = await shop.swaps(first, {"quantity": 2}, ships=ships)
+    await shop.settles(back)
+    (shipment,) = (await shop.read(first)).shipments
+
+    await shop.gives_up(shipment.id)
+    await shop.comes_back(back, 2)
+    await shop.arrives(other)
+    await shop.runs(first)
+
+    exchanged = ships == "at_once"
+    assert (await shop.read(other)).lines[0].delivered == (2 if exchanged else 0)
+    assert (await shop.read(first)).lines[0].refunded == (0 if exchanged else 2)
+    assert await shop.is_sound()
+
+
 async def test_what_is_exchanged_at_a_till_comes_in_when_the_other_is_there(
     shop: Exchanging,
 ) -> None:
