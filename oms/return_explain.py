@@ -25,6 +25,12 @@ def explain_return(order: Order, back: Return) -> tuple[Wait, ...]:
     return waits or (_on_the_end(back),)
 
 
+def _in_words(back: Return) -> str:
+    """What is waited for, as the other waits say it: no sentence of its own."""
+    words = return_waiting(back).removesuffix(".")
+    return words.replace("The ", "the ", 1) if words.startswith("The ") else words
+
+
 def _on_people(order: Order, back: Return) -> Iterator[Wait]:
     for step in order.parked:
         if step.workflow_id == return_workflow_id(back.id):
@@ -43,7 +49,7 @@ def _on_goods(back: Return) -> Iterator[Wait]:
         return
     if is_unsent(back):
         yield Wait(
-            waiting_for=return_waiting(back),
+            waiting_for=_in_words(back),
             since=back.approved_at,
             until=_next_of(None if back.reminded_at else back.remind_at, back.expire_at),
             then="the customer is reminded, and then "
@@ -55,7 +61,7 @@ def _on_goods(back: Return) -> Iterator[Wait]:
         )
     elif awaits_goods(back):
         yield Wait(
-            waiting_for=return_waiting(back),
+            waiting_for=_in_words(back),
             since=back.received_at or back.scanned_at or back.approved_at,
             until=back.receive_by,
             then="a person is called",

@@ -50,6 +50,7 @@ class ReturnWorkflow(Repairable):
             stage="requested",
             heal=timedelta(seconds=ref.heal_seconds),
             parked=ref.parked,
+            explained_by=f"oms returns explain {ref.id}",
         )
 
     @workflow.run

@@ -105,12 +105,15 @@ class Process:
         heal: timedelta,
         parked: Sequence[Parked] = (),
         first: Agenda | None = None,
+        explained_by: str | None = None,
     ) -> None:
         """Make a process that has done nothing yet.
 
         `parked`: the steps that waited when an earlier run continued as this one. `first`: what
-        is surely due at the beginning; without it the books are asked.
+        is surely due at the beginning; without it the books are asked. `explained_by`: the command
+        that tells more; without it, the one for the order.
         """
+        self._explained_by = explained_by or f"oms order explain {number}"
         self.agenda = first or Agenda(stage=stage)
         self._number, self._title = number, title
         self._read, self._carry_out, self._decide = read, carry_out, decide
@@ -458,7 +461,7 @@ class Process:
                 f"Actions: {', '.join(parked.actions)}.",
             ]
         # The UI cuts the last line off: let it be one that says nothing new.
-        lines.append(f"`oms order explain {self._number}` tells more.")
+        lines.append(f"`{self._explained_by}` tells more.")
         return "  \n".join(lines)  # Markdown: a line each
 
 

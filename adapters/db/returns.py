@@ -375,9 +375,9 @@ async def receive_goods(
 
 
 def _cannot_be(order: Order, back: Return, found: Sequence[Arrived]) -> Refusal | None:
-    unknown = [each.line for each in found if order.line(each.line) is None]
-    if unknown:
-        return Refusal(code="line_unknown", detail=f"The order has no line {unknown[0]}.")
+    for at, each in enumerate(found):
+        if order.line(each.line) is None:
+            return _at(at, "line_unknown", f"The order has no line {each.line}.")
     if back.shipment is not None and order.shipment(back.shipment).delivered_at is not None:
         detail = f"{back.shipment} was delivered, says its carrier: receive it as unannounced."
         return Refusal(code="invalid_state", detail=detail)
@@ -602,8 +602,8 @@ async def inspect_goods(
     )
     left = {lot.id: lot.quantity for lot in back.lots if lot.state == "received"}
     taken: list[tuple[Lot, int, Inspected]] = []
-    for each in decisions:
-        refusal = _choose_lots(here, each, left, taken)
+    for at, each in enumerate(decisions):
+        refusal = _choose_lots(here, at, each, left, taken)
         if refusal is not None:
             return refusal
     if not taken:
@@ -626,7 +626,11 @@ async def inspect_goods(
 
 
 def _choose_lots(
-    back: Return, each: Inspected, left: dict[int, int], taken: list[tuple[Lot, int, Inspected]]
+    back: Return,
+    at: int,
+    each: Inspected,
+    left: dict[int, int],
+    taken: list[tuple[Lot, int, Inspected]],
 ) -> Refusal | None:
     fitting = [lot for lot in back.lots_of(each.line) if each.condition in (None, lot.condition)]
     wanted = each.quantity
@@ -641,13 +645,20 @@ def _choose_lots(
     if wanted == 0 or (wanted == each.quantity and decided >= wanted):
         return None
     if back.line(each.line) is None:
-        return Refusal(code="line_unknown", detail=f"{back.id} has no line {each.line}.")
+        return _at(at, "line_unknown", f"{back.id} has no line {each.line}.")
     if wanted == each.quantity and fitting:
         return _unfit(back, f"inspected: line {each.line} was decided otherwise")
-    return Refusal(
-        code="quantity_too_large",
-        detail=f"Of line {each.line}, {each.quantity - wanted} units are there to be inspected.",
+    there = each.quantity - wanted
+    return _at(
+        at,
+        "quantity_too_large",
+        f"Of line {each.line}, {there} are there to be inspected, {each.quantity} are decided.",
     )
+
+
+def _at(index: int, code: str, detail: str) -> Refusal:
+    """Refuse because of one of the lines that were sent, and point to it."""
+    return Refusal(code=code, detail=detail, pointer=f"/lines/{index}")
 
 
 def _decide_lot(unit: OrderUnit, lot: Lot, units: int, each: Inspected) -> None:

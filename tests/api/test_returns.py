@@ -326,6 +326,17 @@ async def test_a_parcel_may_arrive_at_another_place_than_planned(api: Api) -> No
     assert elsewhere.status_code == 404
 
 
+async def test_a_parcel_with_a_line_the_order_has_not_is_refused_by_that_line(api: Api) -> None:
+    number = await delivered(api)
+    id = (await ask(api, number))["id"]
+    lines = [*found(1)["lines"], found(1)["lines"][0] | {"line": 9}]
+
+    refused = await act(api, id, "receive", found(1) | {"lines": lines})
+
+    assert refused.status_code == 422
+    assert codes(refused) == [("/lines/1", "line_unknown")]
+
+
 async def test_what_is_not_there_cannot_be_inspected(api: Api) -> None:
     number = await delivered(api)
     id = (await ask(api, number, 2))["id"]
@@ -337,6 +348,8 @@ async def test_what_is_not_there_cannot_be_inspected(api: Api) -> None:
     otherwise = await act(api, id, "inspect", decided(1, accepted=False))
 
     assert (too_many.status_code, too_many.json()["code"]) == (422, "quantity_too_large")
+    assert codes(too_many) == [("/lines/0", "quantity_too_large")]
+    assert too_many.json()["detail"] == ("Of line 1, 1 are there to be inspected, 2 are decided.")
     assert same.status_code == 200
     assert (otherwise.status_code, otherwise.json()["code"]) == (409, "invalid_state")
 
@@ -448,7 +461,7 @@ async def test_a_return_explains_what_it_waits_for(api: Api) -> None:
     await act(api, id, "receive", found(1))
     arrived = (await api.channel.get(f"{PATH}/{id}/explain")).json()["data"]
 
-    assert unsent[0]["waiting_for"] == "The customer to send it."
+    assert unsent[0]["waiting_for"] == "the customer to send it"
     assert unsent[0]["until"] is not None
     assert [action["action"] for action in unsent[0]["actions"]] == ["cancel", "receive"]
     assert arrived[0]["waiting_for"] == "wh-paris to inspect what came back"
