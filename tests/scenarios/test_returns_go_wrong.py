@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
 
 from tests.scenarios.sending_back import (
@@ -228,6 +229,14 @@ async def test_goods_that_arrive_after_their_return_expired_are_taken_all_the_sa
 # --- the money ------------------------------------------------------------------------------
 
 
+async def details(world: World, id: str) -> str:
+    """What the Temporal UI shows of a return's run."""
+    told: WorkflowMetadata = await world.temporal.get_workflow_handle(f"return/{id}").query(
+        "__temporal_workflow_metadata", result_type=WorkflowMetadata
+    )
+    return told.current_details
+
+
 async def test_a_refund_that_fails_late_leaves_the_goods_and_calls_a_person(world: World) -> None:
     sku, number = await bought(world, token="tok_refund_fails_late")
     id = (await world.ask_return(number, via="store", location="store-lyon"))["id"]
@@ -235,12 +244,15 @@ async def test_a_refund_that_fails_late_leaves_the_goods_and_calls_a_person(worl
     await world.until_return_parked(id, "refund:1")
     failed = await world.order(number)
     there = await shelf(world, sku, "store-lyon")
+    told = await details(world, id)
     paid = {"reference": "transfer-9"}
     await world.resolve(number, "refund:1", "done_manually", result=paid)
     closed = await world.until_return(id, "closed")
 
     assert failed["payments"]["refunded_minor"] == 0
     assert failed["attention"]
+    assert "refund:1 needs a person" in told
+    assert f"`oms returns explain {id}` tells more." in told
     assert there == {"on_hand": 1}
     assert closed["refunds"][0]["status"] == "succeeded"
     assert await shelf(world, sku, "store-lyon") == {"on_hand": 1}
