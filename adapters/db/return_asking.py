@@ -22,6 +22,9 @@ from oms.placing import OrderTender, Unacceptable
 from oms.return_policy import ReturnPolicy
 from oms.return_requests import Agreed, Buyer, ClaimRequest, ReturnRequest, agree, agree_claim
 
+MOST_RETURNS = 500
+"""Of one order, those that fell away included: they are read with it, whatever it is read for."""
+
 
 class NotReturnable(NamedTuple):
     """Why nothing may come back, by line. Nothing was written."""
@@ -130,8 +133,11 @@ def _announced(agreed: Agreed) -> tuple[Announced, ...]:
 
 async def _write(
     unit: OrderUnit, agreed: Agreed, tenders: Sequence[OrderTender], new: NewReturn
-) -> str | Unacceptable:
+) -> str | Unacceptable | Refusal:
     """Write what was agreed, and the order for the goods in exchange with it."""
+    if len(unit.order.returns) >= MOST_RETURNS:
+        detail = f"{unit.number} has {MOST_RETURNS} returns and claims already."
+        return Refusal(code="not_returnable", detail=detail, pointer="/order")
     if new.resolution != "exchange":
         return await request_return(unit, new)
     id = next_return_id(unit.order)

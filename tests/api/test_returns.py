@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.db import parcels
+from adapters.db import parcels, return_asking
 from adapters.db.book import SqlBook
 from adapters.db.unit import OrderUnit
 from api import returns as returns_api
@@ -518,3 +518,17 @@ async def test_a_place_decides_about_what_lies_there_and_no_other(api: Api) -> N
     assert (too_many.status_code, too_many.json()["code"]) == (422, "quantity_too_large")
     lots = {lot["location"]: lot["state"] for lot in mine.json()["lots"]}
     assert lots == {"wh-paris": "rejected", "elsewhere": "received"}
+
+
+async def test_nobody_asks_and_calls_off_for_ever(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(return_asking, "MOST_RETURNS", 2)
+    number = await delivered(api)
+    for _ in range(2):
+        id = (await ask(api, number))["id"]
+        assert (await api.channel.post(f"{PATH}/{id}/cancel", headers=key())).status_code == 200
+
+    answer = await api.channel.post(PATH, json=a_request(number), headers=key())
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_returnable")
