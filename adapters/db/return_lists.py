@@ -90,7 +90,7 @@ async def return_timeline(
             "SELECT e.seq, e.at, e.actor, e.kind, e.summary, e.data FROM events e"
             " WHERE e.order_number = :n AND e.seq > :after AND (e.data->>'return' = :id"
             "  OR e.data->>'key' IN (SELECT key FROM payment_entries WHERE cause = :id)"
-            "  OR e.data->>'step' LIKE '%:' || :tag)"
+            "  OR e.data->>'step' LIKE '%:' || :tag OR e.data->>'step' LIKE '%:' || :tag || '-P%')"
             " ORDER BY e.seq LIMIT :limit"
         ),
         {"n": number, "id": id, "tag": id.rpartition("-")[2], "after": after, "limit": limit},

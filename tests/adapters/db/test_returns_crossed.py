@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from adapters.db.parking import decide_payment
 from adapters.db.return_decisions import decide_return
+from adapters.db.return_lists import return_timeline
 from adapters.db.returns import Announced, NewReturn, request_return
 from oms.agenda import ATTEND
 from oms.decisions import Decision
@@ -237,3 +238,17 @@ async def test_a_claim_whose_parcel_was_given_up_and_paid_can_only_be_declined(
     assert (await shop.back(id)).closed_at is not None
     assert await shop.money(number) == (1490, 1490)
     assert await shop.is_sound()
+
+
+async def test_what_a_person_decided_about_its_parcel_stands_on_the_returns_timeline(
+    shop: Exchanging,
+) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+    own = Decision(step="label:R1-P1", action="fail", actor="ann", reason="they send it themselves")
+
+    await shop.book.change(number, shop.now, lambda unit: decide_return(unit, id, own))
+
+    async with shop.stockroom.db.connect() as tx:
+        told = await return_timeline(tx, number, id, after=0, limit=100)
+    assert "attention.resolved" in [each["kind"] for each in told]
