@@ -160,10 +160,18 @@ def prepare() -> None:
 def key(
     role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")],
     name: Annotated[str, typer.Option(help="Names the key; the same name replaces it.")] = "",
-    channel: Annotated[list[str] | None, typer.Option(help="Reach this channel only.")] = None,
-    location: Annotated[list[str] | None, typer.Option(help="Reach this location only.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Reach this channel only; all if left out. Repeatable.")
+    ] = None,
+    location: Annotated[
+        list[str] | None,
+        typer.Option(help="Reach this location only; all if left out. Repeatable."),
+    ] = None,
 ) -> None:
-    """Make an API key and show it, once: only its hash is kept."""
+    """Make an API key and show it, once: only its hash is kept.
+
+    For the stack that runs on this machine, else for the database of OMS_DATABASE_URL.
+    """
     if role not in ROLES:
         raise typer.BadParameter(f"{role} is none of {', '.join(ROLES)}")
     made = new_key(role)
@@ -185,7 +193,9 @@ def codec_key(
 async def _store_key(
     name: str, made: str, role: str, channels: list[str] | None, locations: list[str] | None
 ) -> None:
-    database = connect_database(settings().database_url.get_secret_value())
+    running = read_running(settings().home)
+    own = settings().database_url.get_secret_value()
+    database = connect_database(running.database_url if running else own)
     async with database.begin() as tx:
         await store_credential(
             tx,
