@@ -28,7 +28,7 @@ from oms.return_agenda import refunds_of, return_agenda
 from oms.return_policy import ReturnPolicy, VersionedPolicy
 from oms.return_requests import ReturnRequest, agree
 from oms.returns import Return
-from tests.adapters.db.exchanging import Exchanging
+from tests.adapters.db.delivered import Shop
 from tests.adapters.db.stockroom import Stockroom
 
 HELD = {"LAMP": {"lyon": 60}, "MUG": {"nice": 60}, "SOFA": {"lyon": 30, "nice": 30}}
@@ -90,7 +90,7 @@ class ReturnWalk:
     """A shop, its orders, and all that may happen to what comes back of them."""
 
     def __init__(self, stockroom: Stockroom) -> None:
-        self.shop = Exchanging(stockroom)
+        self.shop = Shop(stockroom)
         self.expected = Expected()
         self.numbers: list[str] = []
         self.trail: list[str] = []
@@ -207,17 +207,6 @@ class ReturnWalk:
         if via == "store":
             self.expected.got.update({(id, line): units for line, units in lines.items()})
 
-    async def swaps(self, order: Order, line: int, units: int) -> None:
-        """A customer wants the same article again for these; its order is one of ours from then."""
-        told = await self.shop.tries(order.number, {"line": line, "quantity": units})
-        self.note(f"{order.number}: {units} of line {line} for others: {told!r:.80}")
-        if isinstance(told, str):
-            other = (await self.shop.back(told)).exchange_order
-            assert other is not None
-            self.expected.announced(told, {line: units})
-            await self.shop.runs(other)
-            self.numbers.append(other)
-
     def _sent_and_kept(self, order: Order, number: int) -> int:
         """Units of a line that left and are not spoken for, counted from what was told."""
         line = order.line(number)
@@ -291,20 +280,18 @@ class ReturnWalk:
         if due.do == due_for.ATTEND:
             await self._decides(back, due, due.actions[len(self.trail) % len(due.actions)])
         elif due.do == due_for.SETTLE:
-            await self._settles(order, back, due, luck)
+            await self._settles(order, due, luck)
         else:
             await self.shop.does(back.id, due)
 
-    async def _settles(self, order: Order, back: Return, due: Due, luck: str) -> None:
-        entry = next(each for each in refunds_of(order, back) if each.key == due.about)
-        if entry.status == "failed":
+    async def _settles(self, order: Order, due: Due, luck: str) -> None:
+        if order.entry(due.about).status == "failed":
             actions: tuple[Action, ...] = ("new_attempt", "done_manually", "fail")
             action: Action = "done_manually" if luck == "approved" else actions[len(luck) % 3]
             decision = Decision(step=due.step, action=action, actor="ops", reason="walk")
             command = DecidePayment(key=due.about, decision=decision)
-            number = due.about.partition(":")[0]
             await self.shop.book.command(
-                number, f"d-{len(self.trail)}", command, self.shop.now, actor="ops"
+                order.number, f"d-{len(self.trail)}", command, self.shop.now, actor="ops"
             )
         elif luck == "unknown":
             await self.shop.book.begin_payment(due.about, self.shop.now)
@@ -436,9 +423,8 @@ def check_order(order: Order, expected: Expected) -> None:
 def check_money(order: Order) -> None:
     """Once all is over: what went back is what the settled units cost, no cent more or less."""
     tender = order.tender
-    swapped = order.exchange_of or any(back.resolution == "exchange" for back in order.returns)
-    if tender is None or swapped or any(entry.given_up for entry in order.entries):
-        return  # where goods were exchanged, value is in more than one order: the audit adds it up
+    if tender is None or any(entry.given_up for entry in order.entries):
+        return
     goods = sum(line.price_of(first=0, count=line.refunded) for line in order.lines)
     shipping = order.shipping_minor if order.shipping_refunded else 0
     fees = sum(back.terms.fee_minor - back.fee_left_minor for back in order.returns)
