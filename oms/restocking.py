@@ -13,7 +13,14 @@ from fractions import Fraction
 from heapq import heapify, heapreplace
 from typing import Literal
 
-from oms.return_policy import Condition, Disposition, ReturnPolicy, UnitFacts, disposition_of
+from oms.return_policy import (
+    Condition,
+    Disposition,
+    ReturnPolicy,
+    UnitFacts,
+    disposition_of,
+    restock_rule,
+)
 from oms.returns import Lot, Return
 
 SOLD_WITHIN = timedelta(days=28)
@@ -87,7 +94,9 @@ def decide(policy: ReturnPolicy, lot: Lot, found: Found) -> tuple[Way, str | Non
         disposition, to, why = lot.disposition, None, "as it was inspected"
     else:
         disposition, to = disposition_of(policy, found.facts)
-        why = f"by the rules, {lot.condition.replace('_', ' ')}"
+        rule = restock_rule(policy, found.facts)
+        how = lot.condition.replace("_", " ")
+        why = f"{how}, by the rule “{rule.name}”" if rule else f"{how}, no rule says otherwise"
     if disposition in FOR_SALE and (kept := kept_off(found)):
         return Way("quarantine", lot.quantity, kept), None
     return Way(disposition, lot.quantity, why), to

@@ -215,7 +215,10 @@ _UNSAID: Mapping[Condition, Disposition] = {
 
 def disposition_of(policy: ReturnPolicy, facts: UnitFacts) -> tuple[Disposition, str | None]:
     """What becomes of units, and where they go if elsewhere; no rule: by their condition."""
-    for rule in policy.restock:
-        if _about_unit(rule.when, facts):
-            return rule.disposition, rule.to
-    return _UNSAID[facts.condition], None
+    rule = restock_rule(policy, facts)
+    return (rule.disposition, rule.to) if rule else (_UNSAID[facts.condition], None)
+
+
+def restock_rule(policy: ReturnPolicy, facts: UnitFacts) -> RestockRule | None:
+    """The first rule that fits units; None: their condition says what becomes of them."""
+    return next((rule for rule in policy.restock if _about_unit(rule.when, facts)), None)

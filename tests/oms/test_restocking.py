@@ -76,6 +76,7 @@ def test_without_a_rule_the_condition_decides(
     way, to = decide(a_policy(), lot, found_of(lot))
 
     assert (way.disposition, to) == (becomes, None)
+    assert way.why == f"{condition.replace('_', ' ')}, no rule says otherwise"
     assert bucket_of(condition, way.disposition) == bucket
 
 
@@ -100,7 +101,10 @@ def test_a_rule_sees_why_the_customer_sent_it() -> None:
     policy = a_policy({"when": {"reasons": ["too_small"]}, "disposition": "refurbish"})
     lot = a_lot()
 
-    assert decide(policy, lot, found_of(lot))[0].disposition == "refurbish"
+    way, _ = decide(policy, lot, found_of(lot))
+
+    assert way.disposition == "refurbish"
+    assert way.why == f"as new, by the rule “{policy.restock[0].name}”"
 
 
 @pytest.mark.parametrize("asked", [None, "restock", "restock_elsewhere"])
