@@ -14,13 +14,14 @@ from typing import Annotated, Literal, get_args
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
-from adapters.db import lists, master, returns
+from adapters.db import lists, master, return_inspections, return_receipts, returns
 from adapters.db.book import SqlBook, known_answer, store_answer
 from adapters.db.credentials import Credential
 from adapters.db.idempotency import Claim
 from adapters.db.return_asking import Asked, NotReturnable, ask_return
+from adapters.db.return_inspections import Inspected
 from adapters.db.return_lists import ReturnFilter, return_ids, return_timeline
-from adapters.db.returns import Arrived, Inspected
+from adapters.db.return_receipts import Arrived
 from adapters.db.unit import OrderUnit, load_orders
 from api.answers import Answer, IfMatch, answer
 from api.auth import Database, Operator, caller, only
@@ -357,7 +358,9 @@ async def receive(
         for (line, condition, sku), units in _added_up(body.lines).items()
     ]
     return await action.report(
-        lambda unit, back: returns.receive_goods(unit, back, body.location, found, key=action.key),
+        lambda unit, back: return_receipts.receive_goods(
+            unit, back, body.location, found, key=action.key
+        ),
         at=body.location,
     )
 
@@ -382,7 +385,7 @@ async def inspect(
     ]
     reaches = reached_by(action.who)
     return await action.report(
-        lambda unit, back: returns.inspect_goods(unit, back, decisions, reaches)
+        lambda unit, back: return_inspections.inspect_goods(unit, back, decisions, reaches)
     )
 
 
@@ -397,7 +400,7 @@ async def hand_back(
 ) -> Response:
     """Say that what was refused has left for the customer."""
     reaches = reached_by(action.who)
-    return await action.report(lambda unit, back: returns.hand_back(unit, back, reaches))
+    return await action.report(lambda unit, back: return_inspections.hand_back(unit, back, reaches))
 
 
 @router.post("/{id}/cancel", response_model=ReturnView)

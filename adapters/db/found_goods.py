@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.db.parcels import record_scan
 from adapters.db.return_asking import tags_of
 from adapters.db.return_policies import current_policy
-from adapters.db.returns import Announced, Arrived, NewReturn, change_return, receive_goods
+from adapters.db.return_receipts import Arrived, receive_goods
+from adapters.db.returns import Announced, NewReturn, change_return
 from adapters.db.returns import request_return as write_return
 from adapters.db.stock import StockChange, apply_changes
 from adapters.db.undeliverable import turn_round

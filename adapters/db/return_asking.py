@@ -7,13 +7,8 @@ from sqlalchemy import text
 
 from adapters.db.exchange_orders import plan_exchange, record_exchange
 from adapters.db.return_policies import current_policy
-from adapters.db.returns import (
-    Announced,
-    NewReturn,
-    bring_back,
-    next_return_id,
-    request_return,
-)
+from adapters.db.return_receipts import bring_back
+from adapters.db.returns import Announced, NewReturn, next_return_id, request_return
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.fields import Flaw

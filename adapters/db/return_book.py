@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from adapters.db import exchanges, restocking, return_parcels, returns
+from adapters.db import exchanges, restocking, return_parcels, return_steps, returns
 from adapters.db.book import SqlBook
 from adapters.db.return_policies import current_policy
 from adapters.db.unit import OrderUnit
@@ -40,15 +40,15 @@ class SqlReturns(ReturnBook):
 
     @override
     async def remind(self, id: str, at: datetime) -> Agenda:
-        return await self._change(id, at, returns.remind, "remind")
+        return await self._change(id, at, return_steps.remind, "remind")
 
     @override
     async def expire(self, id: str, at: datetime) -> Agenda:
-        return await self._change(id, at, returns.expire, "expire")
+        return await self._change(id, at, return_steps.expire, "expire")
 
     @override
     async def give_back(self, id: str, at: datetime) -> Agenda:
-        return await self._change(id, at, returns.give_back, "give_back")
+        return await self._change(id, at, return_steps.give_back, "give_back")
 
     @override
     async def put_away(self, id: str, at: datetime) -> Agenda:
@@ -69,7 +69,7 @@ class SqlReturns(ReturnBook):
 
     @override
     async def close(self, id: str, at: datetime) -> Agenda:
-        return await self._change(id, at, returns.close_return, "close_return")
+        return await self._change(id, at, return_steps.close_return, "close_return")
 
     # --- parcels ---
 

@@ -4,15 +4,8 @@ from datetime import timedelta
 
 from adapters.db.parcel_ends import write_off
 from adapters.db.parking import tell_decision
-from adapters.db.returns import (
-    Inspected,
-    approve_return,
-    change_return,
-    decline_return,
-    hand_back,
-    inspect_goods,
-    set_return,
-)
+from adapters.db.return_inspections import Inspected, hand_back, inspect_goods
+from adapters.db.returns import approve_return, change_return, decline_return, set_return
 from adapters.db.unit import OrderUnit
 from oms.decisions import Decision
 from oms.returns import GIVEN_UP, Return, ReturnParcel

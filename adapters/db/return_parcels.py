@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.money import reopen_return
 from adapters.db.parcels import SCAN_RANK, place_of
-from adapters.db.returns import hand_back, set_return
+from adapters.db.return_inspections import hand_back
+from adapters.db.returns import set_return
 from adapters.db.unit import OrderUnit
 from oms.ports import LabelBought, LabelRequest, Place, Scan
 from oms.returns import TROUBLED_RETURN_PARCELS, Return, ReturnParcel

@@ -2,17 +2,10 @@
 
 from datetime import timedelta
 
+from adapters.db.return_inspections import Inspected, inspect_goods
 from adapters.db.return_parcels import record_return_scans
-from adapters.db.returns import (
-    Announced,
-    Arrived,
-    Inspected,
-    NewReturn,
-    change_return,
-    inspect_goods,
-    receive_goods,
-    request_return,
-)
+from adapters.db.return_receipts import Arrived, receive_goods
+from adapters.db.returns import Announced, NewReturn, change_return, request_return
 from adapters.db.unit import OrderUnit
 from oms.numbers import order_of, return_workflow_id
 from oms.ports import Scan

@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import text
 
-from adapters.db import nodes, parcels, returns
+from adapters.db import nodes, parcels, return_inspections, return_receipts, returns
 from adapters.db.audit import read_snapshot
 from adapters.db.book import SqlBook
 from adapters.db.nodes import Parcel
 from adapters.db.return_book import SqlReturns
-from adapters.db.returns import Announced, Arrived, Inspected, NewReturn
+from adapters.db.return_inspections import Inspected
+from adapters.db.return_receipts import Arrived
+from adapters.db.returns import Announced, NewReturn
 from adapters.db.unit import OrderUnit
 from oms import agenda as due_for
 from oms import return_agenda as due_back
@@ -198,13 +200,15 @@ class Shop:
         """A location scans (line, quantity, condition)."""
         arrived = [Arrived(*each) for each in found]
         return await self._fact(
-            id, lambda unit, back: returns.receive_goods(unit, back, at, arrived, key=key)
+            id, lambda unit, back: return_receipts.receive_goods(unit, back, at, arrived, key=key)
         )
 
     async def inspects(self, id: str, *decided: tuple[Any, ...]) -> Refusal | None:
         """A location decides about (line, quantity, accepted)."""
         decisions = [Inspected(*each) for each in decided]
-        return await self._fact(id, lambda unit, back: returns.inspect_goods(unit, back, decisions))
+        return await self._fact(
+            id, lambda unit, back: return_inspections.inspect_goods(unit, back, decisions)
+        )
 
     async def calls_off(self, id: str) -> None:
         """The customer keeps it after all."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from adapters.db import return_parcels, returns
+from adapters.db import return_inspections, return_parcels, return_receipts, returns
 from adapters.db.audit import read_snapshot
 from adapters.db.engine import connect
 from adapters.db.return_decisions import decide_return
-from adapters.db.returns import Announced, Arrived, Inspected, NewReturn
+from adapters.db.return_inspections import Inspected
+from adapters.db.return_receipts import Arrived
+from adapters.db.returns import Announced, NewReturn
 from adapters.db.unit import OrderUnit, load_orders
 from oms import agenda as due_for
 from oms.agenda import Due
@@ -199,7 +201,7 @@ class ReturnWalk:
             id = await returns.request_return(unit, new)
             if via == "store":
                 await unit.again()
-                await returns.bring_back(unit, id)
+                await return_receipts.bring_back(unit, id)
             return id
 
         id = await self.shop.book.change(order.number, self.shop.now, ask)
@@ -244,14 +246,16 @@ class ReturnWalk:
         for _ in range(2):
             no = await self._fact(
                 back.id,
-                lambda unit, found: returns.receive_goods(unit, found, place, told, key=key),
+                lambda unit, found: return_receipts.receive_goods(
+                    unit, found, place, told, key=key
+                ),
             )
             assert no is None, no
         self.expected.received(back.id, key, told, room)
 
     async def inspects(self, back: Return, decided: Sequence[Inspected]) -> None:
         done = await self._fact(
-            back.id, lambda unit, found: returns.inspect_goods(unit, found, decided)
+            back.id, lambda unit, found: return_inspections.inspect_goods(unit, found, decided)
         )
         self.note(f"{back.id}: {[tuple(each)[:3] for each in decided]}: {done}")
 
@@ -353,7 +357,7 @@ class ReturnWalk:
         if back.closed_at is not None:
             return False
         if any(lot.state == "rejected" for lot in back.lots):
-            await self.says(back, returns.hand_back)
+            await self.says(back, return_inspections.hand_back)
             return True
         waiting = [lot for lot in back.lots if lot.state == "received"]
         if waiting:

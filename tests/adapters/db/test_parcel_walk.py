@@ -13,7 +13,8 @@ import pytest
 from adapters.db.audit import read_snapshot
 from adapters.db.found_goods import FoundFilter, Goods, belongs_to, decide_fate, list_found, take_in
 from adapters.db.return_decisions import decide_return
-from adapters.db.returns import change_return, hand_back
+from adapters.db.return_inspections import hand_back
+from adapters.db.returns import change_return
 from adapters.db.unit import OrderUnit, load_orders
 from oms import agenda as due_for
 from oms.agenda import fulfillment_agenda

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from adapters.db import returns
-from adapters.db.returns import Arrived, Inspected
+from adapters.db import return_inspections, returns
+from adapters.db.return_inspections import Inspected
+from adapters.db.return_receipts import Arrived
 from oms.orders import Order
 from oms.ports import CarrierStatus
 from oms.return_policy import Moment, ReturnPolicy, ReturnRule
@@ -178,7 +179,7 @@ class Returns(RuleBasedStateMachine):
                 "approve": returns.approve_return,
                 "decline": lambda unit, back: returns.decline_return(unit, back, "no"),
                 "cancel": returns.cancel_return,
-                "hand_back": returns.hand_back,
+                "hand_back": return_inspections.hand_back,
             }
             self._do(self.walk.says(found[1], facts[what]))
 
