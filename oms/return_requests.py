@@ -15,7 +15,7 @@ from oms.fields import MAX_LINES, Amount, Flaw, Id, Quantity, Text, Wire
 from oms.orders import Line, Order
 from oms.placing import Email, OrderTender, Unacceptable
 from oms.ports import Message
-from oms.return_policy import Reason, ReturnRule, VersionedPolicy, Via
+from oms.return_policy import Condition, Reason, ReturnRule, VersionedPolicy, Via
 from oms.return_terms import (
     Ruled,
     rule_of,
@@ -41,6 +41,7 @@ LineNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 class ReturnedLine(Wire):
     """Units of one line of the order. `photos`: addresses where pictures of them lie.
 
+    `condition`: what the till sees, where they are brought to a store; as new if left out.
     Of an exchange: `sku` is wanted instead, the same article if left out, for `unit_price_minor`;
     by default it costs what was paid.
     """
@@ -49,6 +50,7 @@ class ReturnedLine(Wire):
     quantity: Quantity
     reason: Reason
     photos: Photos = Field(default_factory=list)
+    condition: Literal["as_new", "opened", "damaged"] | None = None
     sku: Id | None = None
     unit_price_minor: Amount | None = None
 
@@ -118,6 +120,7 @@ class AgreedLine(Message):
     quantity: int
     reason: str
     photos: tuple[str, ...] = ()
+    condition: Condition | None = None
     worth_minor: int
     until: datetime | None = None
     exchange: ExchangedLine | None = None
@@ -193,6 +196,7 @@ def _misplaced(request: ReturnRequest) -> list[Flaw]:
     if request.via == "store" and request.parcels > 1:
         detail = "What is brought to a store travels in no parcels."
         flaws.append(Flaw(pointer="/parcels", code="not_allowed", detail=detail))
+    flaws += _seen_by_nobody(request)
     if request.resolution == "exchange":
         return flaws
     detail = "Only an exchange has it."
@@ -204,6 +208,17 @@ def _misplaced(request: ReturnRequest) -> list[Flaw]:
     if request.tenders:
         flaws.append(Flaw(pointer="/tenders", code="not_allowed", detail=detail))
     return flaws
+
+
+def _seen_by_nobody(request: ReturnRequest) -> list[Flaw]:
+    if request.via == "store":
+        return []
+    detail = "Only a till sees how they are; a parcel is inspected when it arrives."
+    return [
+        Flaw(pointer=f"/lines/{i}/condition", code="not_allowed", detail=detail)
+        for i, each in enumerate(request.lines)
+        if each.condition is not None
+    ]
 
 
 def is_theirs(proof: Proof | None, buyer: Buyer) -> bool:
@@ -433,6 +448,7 @@ def _agreed(
             quantity=each.quantity,
             reason=each.reason,
             photos=tuple(said.photos),
+            condition=said.condition if isinstance(said, ReturnedLine) else None,
             worth_minor=worth_of(order, each.line, each.quantity),
             until=window_end(order, each.line.line, each.rule),
         )

@@ -68,6 +68,7 @@ class ReturnLine(Stored):
     `refunded`: those of them that money was asked back for. Of an exchange: the article that is
     wanted instead, its line in the exchange order, what of the line's value that order takes over,
     and units of it that were cancelled, so that money is due for theirs if they came back.
+    `condition`: as the till saw what was brought to it.
     """
 
     line: int
@@ -81,6 +82,7 @@ class ReturnLine(Stored):
     refunded: int = 0
     exchange_sku: str | None = None
     exchange_line: int | None = None
+    condition: Condition | None = None
     carried_minor: int = 0
     exchange_cancelled: int = 0
 

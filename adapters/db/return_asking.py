@@ -121,6 +121,7 @@ def _announced(agreed: Agreed) -> tuple[Announced, ...]:
             exchange_sku=each.exchange.sku if each.exchange else None,
             exchange_line=i if each.exchange else None,
             carried_minor=each.exchange.carried_minor if each.exchange else 0,
+            condition=each.condition,
         )
         for i, each in enumerate(agreed.lines, 1)
     )

@@ -260,11 +260,11 @@ def _reopen(unit: OrderUnit, back: Return) -> None:
 
 
 async def bring_back(unit: OrderUnit, id: str) -> None:
-    """Receive all of a return at the till, as new and accepted: request and receipt at once."""
+    """Receive all of a return at the till, as the till saw it: request and receipt at once."""
     back = (await unit.reloaded()).return_(id)
     assert back.location is not None, "a till stands at a location"
     before = back.coming()
-    found = [Arrived(line.line, line.expected, "as_new") for line in back.lines]
+    found = [Arrived(line.line, line.expected, line.condition or "as_new") for line in back.lines]
     _write_receipt(unit, back, back.location, found, "till")
     _insert_lots(unit, back, back.location, found, "till", state="accepted")
     _write_arrival(unit, back, back.location, found)

@@ -2,8 +2,8 @@
 
 Everything happens on the order's lock, through `change_return`: it moves `incoming` and
 `coming_back` by what the effect changed of `Return.coming`, so that stock never tells another story
-than the return. What arrives is in `return_receipts`, what is accepted in `return_inspections`, what
-its process does by itself in `return_steps`.
+than the return. What arrives is in `return_receipts`, what is accepted in `return_inspections`,
+what its process does by itself in `return_steps`.
 """
 
 import json
@@ -27,7 +27,7 @@ USUAL_WEIGHT_G = 500
 
 
 class Announced(NamedTuple):
-    """Units of one line that are to come back. The last two of an exchange: see `ReturnLine`."""
+    """Units of one line that are to come back. See `ReturnLine` for the rest."""
 
     line: int
     quantity: int
@@ -36,6 +36,7 @@ class Announced(NamedTuple):
     exchange_sku: str | None = None
     exchange_line: int | None = None
     carried_minor: int = 0
+    condition: str | None = None
 
 
 class NewReturn(NamedTuple):
@@ -188,11 +189,12 @@ def insert_lines(unit: OrderUnit, id: str, lines: Sequence[Announced]) -> None:
     unit.run(
         """
         INSERT INTO return_lines (return_id, line, sku, quantity, extra, reason, received, missing,
-            settled, refunded, photos, exchange_sku, exchange_line, carried_minor)
+            settled, refunded, photos, exchange_sku, exchange_line, carried_minor, condition)
         SELECT :id, l.line, l.sku, l.quantity, 0, l.reason, 0, 0, 0, 0, l.photos, l.exchange_sku,
-            l.exchange_line, l.carried_minor
+            l.exchange_line, l.carried_minor, l.condition
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS l(line int, sku text, quantity int,
-            reason text, photos text[], exchange_sku text, exchange_line int, carried_minor bigint)
+            reason text, photos text[], exchange_sku text, exchange_line int, carried_minor bigint,
+            condition text)
         """,
         id=id,
         rows=json.dumps(rows),

@@ -1331,6 +1331,7 @@ class ReturnLineRow(SQLModel, table=True):
     photos: list[str] = Field(sa_column=_texts())
     exchange_sku: str | None = Field(default=None, sa_column=Column(TEXT))
     exchange_line: int | None = None
+    condition: str | None = Field(default=None, sa_column=Column(TEXT))
     carried_minor: int = Field(
         default=0, sa_column=Column(BIGINT, nullable=False, server_default="0")
     )

@@ -532,3 +532,14 @@ async def test_nobody_asks_and_calls_off_for_ever(
     answer = await api.channel.post(PATH, json=a_request(number), headers=key())
 
     assert (answer.status_code, answer.json()["code"]) == (422, "not_returnable")
+
+
+async def test_a_till_says_what_is_damaged_and_nobody_buys_it(api: Api) -> None:
+    number = await delivered(api)
+    lines = [{"line": 1, "quantity": 1, "reason": "defective", "condition": "damaged"}]
+
+    asked = await ask(api, number, via="store", location="store-lyon", lines=lines)
+    by_post = await api.channel.post(PATH, json=a_request(number, lines=lines), headers=key())
+
+    assert [lot["condition"] for lot in asked["lots"]] == ["damaged"]
+    assert codes(by_post) == [("/lines/0/condition", "not_allowed")]
