@@ -83,8 +83,9 @@ def _counted(
     counted = []
     for number in sorted({each.line for each in found}):
         here = [each for each in found if each.line == number]
-        room = _room(unit, back, number, sum(each.quantity for each in here), location)
-        turned_up = _turned_up(unit.order, back, here, room=room)
+        told = sum(each.quantity for each in here)
+        room, free = _room(unit, back, number, told, location)
+        turned_up = _turned_up(back, here, free=free)
         for each in here:
             units = min(each.quantity, room + turned_up)
             late = max(0, units - room)
@@ -95,20 +96,22 @@ def _counted(
     return counted
 
 
-def _turned_up(order: Order, back: Return, here: Sequence[Arrived], *, room: int) -> int:
+def _turned_up(back: Return, here: Sequence[Arrived], *, free: int) -> int:
     """Units that were missing in a parcel before and may lie in this one, which misses none.
 
-    Not those that another return speaks for by now, nor what this scan brings along unannounced.
+    `free`: those that nothing else speaks for by now.
     """
     line = back.line(here[0].line)
     if line is None or any(each.condition == "missing" for each in here):
         return 0
-    extra = room - line.expected
-    return max(0, min(line.missing, order.returnable(line.line) - extra))
+    return min(line.missing, free)
 
 
-def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> int:
-    """Units of a line that may still arrive; a scan of more than was announced makes room."""
+def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> tuple[int, int]:
+    """Units of a line that may still arrive; a scan of more than was announced makes room.
+
+    And those that were sent and that nothing speaks for then.
+    """
     line, free = back.line(number), unit.order.returnable(number)
     announced = line.quantity if line else 0
     expected = waited_for = line.expected if line else 0
@@ -125,7 +128,7 @@ def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) 
         count_units(unit, back.id, number, extra=extra)
     if left := beyond - extra + max(0, min(told, expected) - waited_for):
         _find_goods(unit, back, number, left, location)
-    return waited_for + extra
+    return waited_for + extra, free - extra
 
 
 def _find_goods(unit: OrderUnit, back: Return, number: int, units: int, location: str) -> None:
