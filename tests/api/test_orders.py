@@ -55,6 +55,7 @@ async def test_an_order_is_kept_and_answered_while_temporal_is_down(api: Api) ->
             "refunded_minor": 0,
             "voided_minor": 0,
         },
+        "exchange_of": None,
         "refunds": [],
         "returns": [],
         "holds": [],

@@ -179,6 +179,7 @@ async def test_a_return_on_its_way_can_not_be_called_off(world: World) -> None:
     id = (await world.ask_return(number))["id"]
     (tracking_number,) = await labelled(world, id)
     await world.scan(tracking_number, "in_transit")
+    await world.until_return(id, "in_transit")
 
     refused = await world.call("POST", f"/v1/returns/{id}/cancel", {}, who="channel")
 
