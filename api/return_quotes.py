@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 
-from adapters.db.return_asking import buyer_of, tags_of
+from adapters.db.return_asking import agree_by
 from adapters.db.return_policies import current_policy
 from adapters.db.unit import OrderUnit
 from api.answers import answer
@@ -17,7 +17,7 @@ from api.returns import Channel, not_returnable
 from oms.fields import Moment, Wire
 from oms.orders import Order
 from oms.return_policy import Moment as PaidAt
-from oms.return_requests import Agreed, ReturnRequest, agree, check_request
+from oms.return_requests import Agreed, ReturnRequest, check_request
 
 router = APIRouter(prefix="/v1/returns", tags=["Returns"])
 
@@ -67,14 +67,7 @@ async def quote_return(
     now = datetime.now(UTC)
     async with db.connect() as tx:
         unit = OrderUnit(tx, order, now, who.id)
-        agreed = agree(
-            order,
-            body,
-            await current_policy(tx),
-            tags=await tags_of(unit),
-            now=now,
-            buyer=await buyer_of(unit),
-        )
+        agreed = await agree_by(unit, body, await current_policy(tx))
     if isinstance(agreed, tuple):
         raise not_returnable(agreed)
     return answer(_quote(order, body, agreed)).response()

@@ -14,7 +14,7 @@ from oms.cancelling import Refusal
 from oms.fields import Flaw
 from oms.orders import Order
 from oms.placing import OrderTender, Unacceptable
-from oms.return_policy import ReturnPolicy
+from oms.return_policy import ReturnPolicy, VersionedPolicy
 from oms.return_requests import Agreed, Buyer, ClaimRequest, ReturnRequest, agree, agree_claim
 
 MOST_RETURNS = 500
@@ -31,6 +31,16 @@ Asked = str | NotReturnable | Unacceptable | Refusal
 """The id of what was written; or why nothing was."""
 
 
+async def agree_by(
+    unit: OrderUnit, request: ReturnRequest | ClaimRequest, policy: VersionedPolicy
+) -> Agreed | tuple[Flaw, ...]:
+    """Tell what a policy says of a request, by what the books know of the order."""
+    tags, buyer = await tags_of(unit), await buyer_of(unit)
+    if isinstance(request, ClaimRequest):
+        return agree_claim(unit.order, request, policy, tags=tags, now=unit.at, buyer=buyer)
+    return agree(unit.order, request, policy, tags=tags, now=unit.at, buyer=buyer)
+
+
 async def ask_return(unit: OrderUnit, request: ReturnRequest) -> Asked:
     """Write the return that a customer asks for, on the terms of today's policy. Gives its id.
 
@@ -38,14 +48,7 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> Asked:
     (`finish_at_till`).
     """
     policy = await current_policy(unit.tx)
-    agreed = agree(
-        unit.order,
-        request,
-        policy,
-        tags=await tags_of(unit),
-        now=unit.at,
-        buyer=await buyer_of(unit),
-    )
+    agreed = await agree_by(unit, request, policy)
     if isinstance(agreed, tuple):
         return NotReturnable(agreed)
     location = request.location or _destination(unit.order, policy.policy, agreed)
@@ -88,14 +91,7 @@ async def ask_return(unit: OrderUnit, request: ReturnRequest) -> Asked:
 async def ask_claim(unit: OrderUnit, request: ClaimRequest) -> Asked:
     """Write what a customer claims: nothing is sent back. Gives its id."""
     policy = await current_policy(unit.tx)
-    agreed = agree_claim(
-        unit.order,
-        request,
-        policy,
-        tags=await tags_of(unit),
-        now=unit.at,
-        buyer=await buyer_of(unit),
-    )
+    agreed = await agree_by(unit, request, policy)
     if isinstance(agreed, tuple):
         return NotReturnable(agreed)
     new = NewReturn(
