@@ -448,7 +448,7 @@ class Process:
         if self.agenda.wake_at is not None:
             lines.append(f"Looks again at: {self.agenda.wake_at:%Y-%m-%d %H:%M:%S} UTC")
         if workflow.cancellation_reason() is not None:
-            lines.append("Cancel in this UI does nothing here: send the update `cancel`.")
+            lines.append("Cancel in this UI does nothing here: the API's `cancel` does it.")
         for step, waiting in sorted(self._waiting.items()):
             parked = waiting.parked
             lines += [f"### {step} needs a person", parked.error]
