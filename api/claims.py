@@ -11,14 +11,14 @@ from adapters.db.book import SqlBook
 from adapters.db.idempotency import Claim
 from adapters.db.return_asking import ask_claim
 from api.answers import Answer
-from api.auth import Database
+from api.auth import ChannelOrOperator, Database
 from api.body import JsonBody
 from api.exchanges import Exchanges
 from api.idempotency import OnceOnly
 from api.orders import visible_order
 from api.problems import Problem
 from api.return_views import ReturnView
-from api.returns import Channel, ask_once, command_id, shown_return
+from api.returns import ask_once, command_id, shown_return
 from api.wiring import SettingsOfApi, Temporal
 from oms.return_requests import ClaimRequest, check_request
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/claims", tags=["Returns"])
 
 @router.post("", status_code=201, response_model=ReturnView)
 async def make_claim(
-    who: Channel,
+    who: ChannelOrOperator,
     once: OnceOnly,
     body: Annotated[ClaimRequest, Depends(JsonBody(ClaimRequest))],
     db: Database,

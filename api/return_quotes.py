@@ -9,11 +9,11 @@ from adapters.db.return_asking import agree_by
 from adapters.db.return_policies import current_policy
 from adapters.db.unit import OrderUnit
 from api.answers import answer
-from api.auth import Database
+from api.auth import ChannelOrOperator, Database
 from api.body import JsonBody
 from api.orders import visible_order
 from api.problems import Problem
-from api.returns import Channel, not_returnable
+from api.returns import not_returnable
 from oms.fields import Moment, Wire
 from oms.orders import Order
 from oms.return_policy import Moment as PaidAt
@@ -58,7 +58,9 @@ class ReturnQuote(Wire):
 
 @router.post("/quote", response_model=ReturnQuote)
 async def quote_return(
-    who: Channel, body: Annotated[ReturnRequest, Depends(JsonBody(ReturnRequest))], db: Database
+    who: ChannelOrOperator,
+    body: Annotated[ReturnRequest, Depends(JsonBody(ReturnRequest))],
+    db: Database,
 ) -> Response:
     """Tell what a return would give back; or, as asking for it would, why it may not come back."""
     if wrong := check_request(body):

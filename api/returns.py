@@ -24,7 +24,7 @@ from adapters.db.return_lists import ReturnFilter, return_ids, return_timeline
 from adapters.db.return_receipts import Arrived
 from adapters.db.unit import OrderUnit, load_orders
 from api.answers import Answer, IfMatch, answer
-from api.auth import Database, Operator, caller, only
+from api.auth import ChannelOrOperator, Database, NodeOrOperator, Operator, caller
 from api.body import JsonBody
 from api.exchanges import Exchanges
 from api.fulfillment_orders import NoBody
@@ -32,7 +32,7 @@ from api.idempotency import OnceOnly, OptionallyOnce
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
 from api.orders import EventView, Timeline, read_order, visible_order
-from api.problems import Problem, not_found, refused
+from api.problems import Problem, not_found, refused, unknown_field
 from api.return_views import ReturnView, return_view
 from api.wiring import SettingsOfApi, Temporal
 from oms.book import CommandAnswer
@@ -50,8 +50,6 @@ from oms.returns import Return, ReturnStatus
 router = APIRouter(prefix="/v1/returns", tags=["Returns"])
 
 Anybody = Annotated[Credential, Depends(caller)]
-Channel = Annotated[Credential, Depends(only("channel"))]
-Node = Annotated[Credential, Depends(only("node"))]
 LineNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Fact = Callable[[OrderUnit, Return], Awaitable[Refusal | None]]
 Status = Literal[
@@ -126,7 +124,7 @@ class DeclineBody(Wire):
 
 @router.post("", status_code=201, response_model=ReturnView)
 async def request_return(
-    who: Channel,
+    who: ChannelOrOperator,
     once: OnceOnly,
     body: Annotated[ReturnRequest, Depends(JsonBody(ReturnRequest))],
     db: Database,
@@ -347,7 +345,7 @@ Action = Annotated[ReturnAction, Depends(ReturnAction)]
 
 @router.post("/{id}/receive", response_model=ReturnView)
 async def receive(
-    who: Node,
+    who: NodeOrOperator,
     action: Action,
     body: Annotated[GoodsReceipt, Depends(JsonBody(GoodsReceipt))],
 ) -> Response:
@@ -374,7 +372,7 @@ def _added_up(lines: list[ReceivedLine]) -> Counter[tuple[int, Condition, str | 
 
 @router.post("/{id}/inspect", response_model=ReturnView)
 async def inspect(
-    who: Node,
+    who: NodeOrOperator,
     action: Action,
     body: Annotated[GoodsInspection, Depends(JsonBody(GoodsInspection))],
 ) -> Response:
@@ -396,7 +394,7 @@ def reached_by(who: Credential) -> Callable[[str], bool]:
 
 @router.post("/{id}/hand-back", response_model=ReturnView)
 async def hand_back(
-    who: Node, action: Action, body: Annotated[NoBody, Depends(JsonBody(NoBody))]
+    who: NodeOrOperator, action: Action, body: Annotated[NoBody, Depends(JsonBody(NoBody))]
 ) -> Response:
     """Say that what was refused has left for the customer."""
     reaches = reached_by(action.who)
@@ -405,7 +403,7 @@ async def hand_back(
 
 @router.post("/{id}/cancel", response_model=ReturnView)
 async def cancel(
-    who: Channel,
+    who: ChannelOrOperator,
     once: OnceOnly,
     action: Action,
     body: Annotated[NoBody, Depends(JsonBody(NoBody))],
@@ -438,8 +436,7 @@ async def decline(
 
 async def _check_place(action: ReturnAction, location: str) -> None:
     if not await action.knows_place(location):
-        flaw = Flaw(pointer="/location", code="location_unknown", detail="There is none.")
-        raise Problem("location_unknown", "Nothing was changed.", errors=[flaw])
+        raise unknown_field("location")
 
 
 # --- finding it -----------------------------------------------------------------------------

@@ -147,8 +147,7 @@ def entries_due(order: Order, entries: Iterable[PaymentEntry]) -> Iterator[Due]:
     for entry in entries:
         if entry.kind == "refund" and order.awaits_captures:
             continue
-        failed_for_good = entry.kind == "authorization" or entry.given_up
-        if entry.is_open or (entry.status == "failed" and not failed_for_good):
+        if entry.is_unsettled:
             yield Due(do=SETTLE, about=entry.key, step=entry.step)
 
 

@@ -305,6 +305,12 @@ class PaymentEntry(Stored):
         return self.status in ("requested", "unknown")
 
     @property
+    def is_unsettled(self) -> bool:
+        """Its outcome is to come, or it failed and a person has yet to decide about it."""
+        failed = self.status == "failed" and self.kind != "authorization" and not self.given_up
+        return self.is_open or failed
+
+    @property
     def of_return(self) -> str | None:
         """The return whose process settles it; None for what the order's own process settles."""
         return self.cause if self.cause is not None and is_return_id(self.cause) else None
@@ -470,21 +476,12 @@ class Order(Stored):
 
         What is given back for a return is the return's own affair.
         """
-        return not any(
-            entry.is_open
-            or (entry.status == "failed" and not entry.given_up and entry.kind != "authorization")
-            for entry in self.entries
-            if entry.of_return is None
-        )
+        return not any(entry.is_unsettled for entry in self.entries if entry.of_return is None)
 
     @property
     def awaits_captures(self) -> bool:
         """Whether a capture has no outcome yet, or one that a person has yet to decide about."""
-        return any(
-            entry.kind == "capture"
-            and (entry.is_open or (entry.status == "failed" and not entry.given_up))
-            for entry in self.entries
-        )
+        return any(entry.kind == "capture" and entry.is_unsettled for entry in self.entries)
 
     @property
     def is_paid_for(self) -> bool:

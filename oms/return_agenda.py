@@ -166,10 +166,7 @@ def _money_due(order: Order, back: Return) -> Iterator[Due]:
 
 
 def _is_settled(order: Order, back: Return) -> bool:
-    return not any(
-        entry.is_open or (entry.status == "failed" and not entry.given_up)
-        for entry in refunds_of(order, back)
-    )
+    return not any(entry.is_unsettled for entry in refunds_of(order, back))
 
 
 def units_to_leave(back: Return) -> dict[int, int] | None:

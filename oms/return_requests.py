@@ -4,7 +4,7 @@
 that the customer is told before anything moves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
@@ -262,16 +262,9 @@ def agree(
     """
     if not is_theirs(request.customer, buyer or Buyer(id=order.customer_id)):
         return (_NOT_THEIRS,)
-    flaws, lines = [], []
-    for i, each in enumerate(request.lines):
-        found = _returned(order, each, policy, tags, now)
-        if isinstance(found, Ruled):
-            lines.append(found)
-        else:
-            code, detail = found
-            flaws.append(Flaw(pointer=f"/lines/{i}", code=code, detail=detail))
+    flaws, lines = _sorted(_ruled(order, each, policy, tags, now) for each in request.lines)
     if flaws:
-        return tuple(flaws)
+        return flaws
     agreed = _agreed(order, request.lines, lines, policy, via=request.via)
     if request.resolution == "exchange":
         agreed = _exchanged(order, request, agreed)
@@ -295,23 +288,43 @@ _NOT_THEIRS = Flaw(
 _No = tuple[str, str]
 
 
-def _returned(
+def _sorted(found: Iterable[Ruled | _No]) -> tuple[tuple[Flaw, ...], list[Ruled]]:
+    """The flaws among what was found line by line, each at its line, and the rest."""
+    flaws, lines = [], []
+    for i, each in enumerate(found):
+        if isinstance(each, Ruled):
+            lines.append(each)
+        else:
+            code, detail = each
+            flaws.append(Flaw(pointer=f"/lines/{i}", code=code, detail=detail))
+    return tuple(flaws), lines
+
+
+_NO_RULE = ReturnRule(name="claim")
+
+
+def _ruled(
     order: Order,
-    asked: ReturnedLine,
+    asked: ReturnedLine | ClaimedLine,
     policy: VersionedPolicy,
     tags: Mapping[str, tuple[str, ...]],
     now: datetime,
 ) -> Ruled | _No:
-    """The rule for a line that may come back, or a code and words why it may not."""
+    """The rule for a line that may come back, or a code and words why it may not.
+
+    A final sale may be claimed for: it was sold as sound.
+    """
     line = order.line(asked.line)
     if line is None:
         return _line_unknown(order, asked.line)
     if no := _too_many(order, line, asked.quantity):
         return no
     rule = rule_of(policy.policy, order, line, tags=tags.get(line.sku, ()), reason=asked.reason)
-    if rule is None:
+    if isinstance(asked, ClaimedLine):
+        rule = rule or _NO_RULE
+    elif rule is None:
         return "final_sale", f"No rule lets {line.sku} come back for the reason {asked.reason}."
-    if not rule.returnable:
+    elif not rule.returnable:
         return "final_sale", f"{line.sku} is a final sale by the rule “{rule.name}”."
     if no := _too_late(order, line, rule, now):
         return no
@@ -360,72 +373,15 @@ def agree_claim(
     buyer: Buyer | None = None,
 ) -> Agreed | tuple[Flaw, ...]:
     """Tell what a claim gives back, or why it does not, each flaw at its line. See `agree`."""
-    flaws, lines = _claimed(order, request, policy, tags, now, buyer)
+    if not is_theirs(request.customer, buyer or Buyer(id=order.customer_id)):
+        return (_NOT_THEIRS,)
+    flaws, lines = _sorted(_ruled(order, each, policy, tags, now) for each in request.lines)
     if flaws:
         return flaws
     agreed = _agreed(order, request.lines, lines, policy, via=None)
     if request.resolution != "replace":
         return agreed
     return _with_exchange(order, agreed, [Wanted(quantity=each.quantity) for each in agreed.lines])
-
-
-def claim_flaws(
-    order: Order,
-    request: ClaimRequest,
-    policy: VersionedPolicy,
-    *,
-    tags: Mapping[str, tuple[str, ...]],
-    now: datetime,
-    buyer: Buyer | None = None,
-) -> tuple[Flaw, ...]:
-    """Why a claim cannot be made; empty if it can."""
-    return _claimed(order, request, policy, tags, now, buyer)[0]
-
-
-def _claimed(
-    order: Order,
-    request: ClaimRequest,
-    policy: VersionedPolicy,
-    tags: Mapping[str, tuple[str, ...]],
-    now: datetime,
-    buyer: Buyer | None,
-) -> tuple[tuple[Flaw, ...], list[Ruled]]:
-    if not is_theirs(request.customer, buyer or Buyer(id=order.customer_id)):
-        return (_NOT_THEIRS,), []
-    flaws, lines = [], []
-    for i, each in enumerate(request.lines):
-        found = _claim_of(order, each, policy, tags, now)
-        if isinstance(found, Ruled):
-            lines.append(found)
-        else:
-            code, detail = found
-            flaws.append(Flaw(pointer=f"/lines/{i}", code=code, detail=detail))
-    return tuple(flaws), lines
-
-
-_NO_RULE = ReturnRule(name="claim")
-
-
-def _claim_of(
-    order: Order,
-    asked: ClaimedLine,
-    policy: VersionedPolicy,
-    tags: Mapping[str, tuple[str, ...]],
-    now: datetime,
-) -> Ruled | _No:
-    """A final sale may be claimed for: it was sold as sound."""
-    line = order.line(asked.line)
-    if line is None:
-        return _line_unknown(order, asked.line)
-    if no := _too_many(order, line, asked.quantity):
-        return no
-    found = rule_of(policy.policy, order, line, tags=tags.get(line.sku, ()), reason=asked.reason)
-    rule = found or _NO_RULE
-    if no := _too_late(order, line, rule, now):
-        return no
-    if asked.reason in rule.photo_for and not asked.photos:
-        return "photo_missing", f"The reason {asked.reason} needs a photo of {line.sku}."
-    return Ruled(line, asked.quantity, asked.reason, rule)
 
 
 # --- what is agreed -------------------------------------------------------------------------
