@@ -58,8 +58,10 @@ _LOST = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.ABORTED)
 """The process was interrupted by other news, or ended, with the update in hand. The same id again
 finds what became of it."""
 
-PATIENCE = 10.0
-"""Seconds a command may take; its process decides in one transaction."""
+PATIENCE = 15.0
+"""Seconds a command may take. Its process decides in one transaction; but where a worker died, or
+the SDK lost a task, Temporal gives the work to another only after a workflow task's timeout, 10 s.
+"""
 
 HoldReason = Literal[
     "fraud",
