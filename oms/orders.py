@@ -139,7 +139,7 @@ class Reservation(Stored):
 
 
 class Allocation(Stored):
-    """Units of a confirmed order at one location. See `adapters.db.tables.AllocationRow`."""
+    """Units of a confirmed order at one location. See `adapters.db.tables.reservations`."""
 
     id: int
     line: int
@@ -172,7 +172,7 @@ class FulfillmentLine(Stored):
 
 
 class FulfillmentOrder(Stored):
-    """See `adapters.db.tables.FulfillmentOrderRow` for the words."""
+    """See `adapters.db.tables.fulfillment` for the words."""
 
     id: str
     seq: int
@@ -281,7 +281,7 @@ class Tender(Stored):
 
 
 class PaymentEntry(Stored):
-    """One movement of money under one key. See `adapters.db.tables.PaymentEntryRow`."""
+    """One movement of money under one key. See `adapters.db.tables.money`."""
 
     key: str
     tender: int

@@ -160,7 +160,7 @@ class ReturnParcel(Stored):
 
 
 class Return(Stored):
-    """One return of one order. See `adapters.db.tables.ReturnRow` for the words."""
+    """One return of one order. See `adapters.db.tables.returns` for the words."""
 
     id: str
     seq: int

@@ -15,12 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.at_once import Statement
 from adapters.db.stock_events import tell_rules_changed
-from adapters.db.tables import (
-    ChannelRow,
-    LocationRow,
-    ProductRow,
-    ShippingServiceRow,
-)
+from adapters.db.tables.master import ChannelRow, LocationRow, ProductRow, ShippingServiceRow
 
 CHANNELS: Table = ChannelRow.__table__  # type: ignore[attr-defined] # SQLModel adds it
 PRODUCTS: Table = ProductRow.__table__  # type: ignore[attr-defined] # the same
