@@ -179,12 +179,13 @@ def _rows(
     rows = []
     for number, each in enumerate(found, start=1):
         line = order.line(each.line) if order and each.line else None
+        sold = line if each.condition != "wrong_item" else None  # what it is instead, nobody said
         rows.append(
             {
                 "location": goods.location,
                 "reference": goods.reference,
                 "line": number,
-                "sku": each.sku or (line.sku if line else None),
+                "sku": each.sku or (sold.sku if sold else None),
                 "quantity": each.quantity,
                 "condition": each.condition,
                 "back": back,
@@ -278,16 +279,38 @@ async def belongs_to(unit: OrderUnit, id: int, line: int, reason: str) -> Refusa
     decided = _decided(row, resolution)
     if isinstance(decided, Refusal) or decided or row is None:
         return decided if isinstance(decided, Refusal) else None
-    ordered = unit.order.line(line)
-    if ordered is None or row["sku"] not in (None, ordered.sku):
+    ordered, wrong = unit.order.line(line), row["condition"] == "wrong_item"
+    if ordered is None or (row["sku"] not in (None, ordered.sku) and not wrong):
         detail = f"{unit.number} has no line {line} of {row['sku'] or 'anything'}."
         return Refusal(code="line_unknown", detail=detail, pointer="/line")
-    found = Found(row["quantity"], row["condition"], line)
+    found = Found(row["quantity"], row["condition"], line, row["sku"] if wrong else None)
     if sort_out(unit.order, [found]).beyond:
         detail = f"Fewer than {found.quantity} units of line {line} are with the customer."
         return Refusal(code="quantity_too_large", detail=detail, pointer="/line")
     await take_in(unit, Goods(row["location"], f"found:{id}", (found,)))
     unit.run(_RESOLVE, id=id, at=unit.at, resolution=resolution, reason=reason)
+    return None
+
+
+# A recall waits for whoever puts some of the article on a shelf, and they for it.
+_ARTICLE = """
+SELECT p.recalled, coalesce((SELECT blocked FROM stock_levels s
+    WHERE s.sku = p.sku AND s.location = :location), false) AS blocked
+FROM products p WHERE p.sku = :sku FOR KEY SHARE OF p
+"""
+
+
+async def _may_not_lie_there(tx: AsyncConnection, row: RowMapping, fate: Fate) -> Refusal | None:
+    """Why goods cannot be counted as ours: nobody knows what they are, or nobody may sell them."""
+    values = {"sku": row["sku"], "location": row["location"]}
+    article = (await tx.execute(text(_ARTICLE), values)).one_or_none()
+    if article is None:
+        detail = "Nobody knows which article it is."
+        return Refusal(code="sku_unknown", detail=detail, pointer="/disposition")
+    if fate == "restock" and (article.recalled or article.blocked):
+        why = "recalled" if article.recalled else f"blocked at {row['location']}"
+        detail = f"It may not go on a shelf: {row['sku']} is {why}."
+        return Refusal(code="invalid_state", detail=detail)
     return None
 
 
@@ -300,12 +323,8 @@ async def decide_fate(
     if isinstance(decided, Refusal) or decided or row is None:
         return decided if isinstance(decided, Refusal) else None
     if fate in ("restock", "quarantine"):
-        known = await tx.execute(
-            text("SELECT 1 FROM products WHERE sku = :sku"), {"sku": row["sku"]}
-        )
-        if known.first() is None:
-            detail = "Nobody knows which article it is."
-            return Refusal(code="sku_unknown", detail=detail, pointer="/disposition")
+        if no := await _may_not_lie_there(tx, row, fate):
+            return no
         units = {"on_hand" if fate == "restock" else "damaged": row["quantity"]}
         change = StockChange(sku=row["sku"], location=row["location"], **units)
         await apply_changes(tx, [change], cause="found", key=f"found:{id}", at=at)

@@ -1,5 +1,6 @@
 """Goods that arrive: what lay in a parcel, wherever it was opened, however often it is said."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +33,12 @@ class Arrived(NamedTuple):
     sku: str | None = None
 
 
+_KNOWN = """
+SELECT 1 FROM return_receipts WHERE return_id = :id AND key = :key
+UNION ALL SELECT 1 FROM found_goods WHERE location = :location AND reference = :scan
+"""
+
+
 async def receive_goods(
     unit: OrderUnit, back: Return, location: str, found: Sequence[Arrived], *, key: str
 ) -> Refusal | None:
@@ -43,14 +50,13 @@ async def receive_goods(
     """
     if back.kind == "claim":
         return unfit(back, "received")
-    known = await unit.ask(
-        "SELECT 1 FROM return_receipts WHERE return_id = :id AND key = :key", id=back.id, key=key
-    )
-    if known:
+    scan = _scan(back, key)
+    if await unit.ask(_KNOWN, id=back.id, key=key, location=location, scan=scan):
         return None
     if wrong := _cannot_be(unit.order, back, found):
         return wrong
-    counted = [each for each in _counted(unit, back, location, found) if each.quantity]
+    counted, nobodys = _counted(unit, back, found)
+    _find_goods(unit, back, nobodys, location, scan)
     if not counted:
         return None
     _write_receipt(unit, back, location, found, key)
@@ -77,23 +83,33 @@ def _cannot_be(order: Order, back: Return, found: Sequence[Arrived]) -> Refusal 
 
 
 def _counted(
-    unit: OrderUnit, back: Return, location: str, found: Sequence[Arrived]
-) -> list[Arrived]:
-    """What of it counts: no unit twice, and none that was never sent."""
-    counted = []
+    unit: OrderUnit, back: Return, found: Sequence[Arrived]
+) -> tuple[list[Arrived], list[Arrived]]:
+    """What of it counts, no unit twice; and what is nobody's, as so many were never sent."""
+    counted, nobodys = [], []
     for number in sorted({each.line for each in found}):
         here = [each for each in found if each.line == number]
-        told = sum(each.quantity for each in here)
-        room, free = _room(unit, back, number, told, location)
+        told = sum(each.quantity for each in here if each.condition != "missing")
+        # What lies there is a fact; what is missing can only be of what was announced beside it.
+        line = back.line(number)
+        may_miss = max(0, (line.quantity if line else 0) - told)
+        room, free, left = _room(unit, back, number, told)
         turned_up = _turned_up(back, here, free=free)
         for each in here:
-            units = min(each.quantity, room + turned_up)
+            misses = each.condition == "missing"
+            units = min(each.quantity, room if misses else room + turned_up)
+            if misses:
+                units = min(units, may_miss)
+                may_miss -= units
             late = max(0, units - room)
             if late:
                 count_units(unit, back.id, number, missing=-late)
             room, turned_up = room - (units - late), turned_up - late
             counted.append(each._replace(quantity=units))
-    return counted
+            if not misses and (over := min(left, each.quantity - units)):
+                nobodys.append(each._replace(quantity=over))
+                left -= over
+    return [each for each in counted if each.quantity], nobodys
 
 
 def _turned_up(back: Return, here: Sequence[Arrived], *, free: int) -> int:
@@ -107,10 +123,11 @@ def _turned_up(back: Return, here: Sequence[Arrived], *, free: int) -> int:
     return min(line.missing, free)
 
 
-def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) -> tuple[int, int]:
+def _room(unit: OrderUnit, back: Return, number: int, told: int) -> tuple[int, int, int]:
     """Units of a line that may still arrive; a scan of more than was announced makes room.
 
-    And those that were sent and that nothing speaks for then.
+    Those that were sent and that nothing speaks for then; and those that were never sent, or that
+    something else speaks for.
     """
     line, free = back.line(number), unit.order.returnable(number)
     announced = line.quantity if line else 0
@@ -126,26 +143,36 @@ def _room(unit: OrderUnit, back: Return, number: int, told: int, location: str) 
     elif extra:
         insert_lines(unit, back.id, [Announced(number, extra, "unannounced")])
         count_units(unit, back.id, number, extra=extra)
-    if left := beyond - extra + max(0, min(told, expected) - waited_for):
-        _find_goods(unit, back, number, left, location)
-    return waited_for + extra, free - extra
+    left = beyond - extra + max(0, min(told, expected) - waited_for)
+    return waited_for + extra, free - extra, left
 
 
-def _find_goods(unit: OrderUnit, back: Return, number: int, units: int, location: str) -> None:
-    line = unit.order.line(number)
-    assert line is not None
-    unit.run(
-        "INSERT INTO found_goods (location, reference, sku, quantity, condition, return_id, at,"
-        " actor) VALUES (:location, :reference, :sku, :units, 'opened', :id, :at, :actor)"
-        " ON CONFLICT DO NOTHING",
-        location=location,
-        reference=f"{back.id}:{number}",
-        sku=line.sku,
-        units=units,
-        id=back.id,
-        at=unit.at,
-        actor=unit.actor,
-    )
+def _scan(back: Return, key: str) -> str:
+    """Name a scan among the found goods: by its return and its key, short enough to be read."""
+    return f"{back.id}:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def _find_goods(
+    unit: OrderUnit, back: Return, nobodys: Sequence[Arrived], location: str, scan: str
+) -> None:
+    """Keep what is nobody's as it lies there, until a person says what it is."""
+    for number, each in enumerate(nobodys, start=1):
+        line = unit.order.line(each.line)
+        assert line is not None
+        unit.run(
+            "INSERT INTO found_goods (location, reference, line, sku, quantity, condition,"
+            " return_id, at, actor) VALUES (:location, :scan, :number, :sku, :units, :condition,"
+            " :id, :at, :actor)",
+            location=location,
+            scan=scan,
+            number=number,
+            sku=each.sku if each.condition == "wrong_item" else line.sku,
+            units=each.quantity,
+            condition=each.condition,
+            id=back.id,
+            at=unit.at,
+            actor=unit.actor,
+        )
 
 
 def _write_receipt(

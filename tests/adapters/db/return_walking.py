@@ -44,27 +44,34 @@ WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'products',
 class Expected:
     """What must have come back, by what was told: `got`, `missing` and `quantity` by return line.
 
-    `shelved`: accepted units by what they are fit for and the return they are of.
+    `nobodys`: units by return that lay there and were never sent, or are spoken for otherwise.
     """
 
     def __init__(self) -> None:
         self.quantity: Counter[tuple[str, int]] = Counter()
         self.got: Counter[tuple[str, int]] = Counter()
         self.missing: Counter[tuple[str, int]] = Counter()
+        self.nobodys: Counter[str] = Counter()
         self.keys: set[tuple[str, str]] = set()
+        self._found_under: set[tuple[str, str, str]] = set()
 
     def announced(self, id: str, lines: Mapping[int, int]) -> None:
         for line, units in lines.items():
             self.quantity[id, line] = units
 
     def received(
-        self, back: Return, key: str, told: Sequence[Arrived], returnable: Mapping[int, int]
+        self,
+        back: Return,
+        key: str,
+        told: Sequence[Arrived],
+        returnable: Mapping[int, int],
+        place: str,
     ) -> None:
         """One scan counts once; units count once; what was never sent does not count."""
         id = back.id
-        if (id, key) in self.keys:
+        if (id, key) in self.keys or (id, place, key) in self._found_under:
             return
-        before = (self.got.total(), self.missing.total())
+        before, left_over = (self.got.total(), self.missing.total()), 0
         for line in sorted({each.line for each in told}):
             here = [each for each in told if each.line == line]
             free = returnable[line]
@@ -73,8 +80,12 @@ class Expected:
                 own = max(0, back.takes_of(line) - self.got[id, line])
                 waited = min(waited, free + own)
                 free -= max(0, waited - own)
-            beyond = max(0, sum(each.quantity for each in here) - self.quantity[id, line])
+            lies = sum(each.quantity for each in here if each.condition != "missing")
+            expected = self.quantity[id, line] - self.got[id, line] - self.missing[id, line]
+            beyond = max(0, lies - self.quantity[id, line])
+            may_miss = max(0, self.quantity[id, line] - lies)
             extra = min(beyond, free)
+            left_over += beyond - extra + max(0, min(lies, expected) - waited)
             self.quantity[id, line] += extra
             room = waited + extra
             # What was missing may turn up after all, unless another return speaks for it.
@@ -83,12 +94,18 @@ class Expected:
                 spare = 0
             for each in here:
                 units = min(each.quantity, room + spare)
+                if each.condition == "missing":
+                    units = min(units, may_miss)
+                    may_miss -= units
                 late = max(0, units - room)
                 self.missing[id, line] -= late
                 room, spare = room - units + late, spare - late
                 (self.missing if each.condition == "missing" else self.got)[id, line] += units
         if before != (self.got.total(), self.missing.total()):
             self.keys.add((id, key))
+        if left_over:
+            self.nobodys[id] += left_over
+            self._found_under.add((id, place, key))
 
 
 def _record(parcel: str, scan: Scan) -> Any:
@@ -270,7 +287,7 @@ class ReturnWalk:
                 ),
             )
             assert no is None, no
-        self.expected.received(back, key, told, room)
+        self.expected.received(back, key, told, room, place)
 
     async def inspects(self, back: Return, decided: Sequence[Inspected]) -> None:
         done = await self._fact(
@@ -401,6 +418,15 @@ class ReturnWalk:
         for order in orders:
             check_order(order, self.expected)
         await self._check_shelves(orders)
+        await self._check_found()
+
+    async def _check_found(self) -> None:
+        """What was never sent waits for a person, all of it."""
+        async with self.shop.stockroom.db.connect() as tx:
+            rows = await tx.execute(
+                text("SELECT return_id, sum(quantity) FROM found_goods GROUP BY 1")
+            )
+            assert {id: int(units) for id, units in rows} == dict(self.expected.nobodys)
 
     async def _check_shelves(self, orders: Sequence[Order]) -> None:
         """What was there, less what left, and what was accepted and put away once."""

@@ -272,3 +272,64 @@ async def test_a_return_whose_refund_failed_after_it_was_to_be_closed_stays_open
 
     assert (await shop.back(id)).closed_at is None
     assert [due.step for due in (await shop.returns.agenda(id, shop.now)).due] == ["refund:1"]
+
+
+async def found(shop: Shop) -> list[tuple[str | None, int, str]]:
+    """What waits for a person to say what it is: article, units and condition."""
+    async with shop.stockroom.db.connect() as tx:
+        rows = await tx.execute(
+            text("SELECT sku, quantity, condition FROM found_goods ORDER BY id")
+        )
+        return [(row.sku, row.quantity, row.condition) for row in rows]
+
+
+async def test_each_scan_of_more_than_was_sent_keeps_its_own_and_twice_said_counts_once(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+
+    for key in ("scan-1", "scan-1", "scan-2", "scan-2"):
+        await shop.receives(id, (1, 3, "as_new"), key=key)
+
+    assert (await shop.back(id)).lines[0].received == 2
+    assert await found(shop) == [("LAMP", 1, "as_new"), ("LAMP", 1, "as_new")]
+
+
+async def test_what_is_beyond_all_that_was_sent_lies_there_as_it_is(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    id = await shop.asks(number, (1, 1))
+
+    await shop.receives(
+        id, (1, 1, "as_new"), (1, 1, "damaged"), (1, 1, "wrong_item", "MUG"), (1, 1, "wrong_item")
+    )
+
+    assert await found(shop) == [
+        ("LAMP", 1, "damaged"),
+        ("MUG", 1, "wrong_item"),
+        (None, 1, "wrong_item"),
+    ]
+
+
+async def test_what_is_missing_is_neither_found_nor_beyond_what_was_announced(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 3), ("MUG", 1))
+    id = await shop.asks(number, (1, 1))
+
+    await shop.receives(id, (1, 2, "missing"), (2, 1, "missing"))
+
+    back = await shop.back(id)
+    assert [(line.line, line.quantity, line.missing) for line in back.lines] == [(1, 1, 1)]
+    assert await found(shop) == []
+
+
+async def test_goods_that_lie_there_are_not_displaced_by_what_is_said_to_be_missing(
+    shop: Shop,
+) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+
+    await shop.receives(id, (1, 1, "missing"), (1, 2, "as_new"))
+
+    (line,) = (await shop.back(id)).lines
+    assert (line.received, line.missing) == (2, 0)
+    assert await found(shop) == []
