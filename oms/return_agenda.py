@@ -318,8 +318,8 @@ def return_waiting(back: Return) -> str:
         return "A person to approve or decline it."
     if awaits_goods(back):
         return _waiting_for_goods(back)
-    if any(lot.state == "received" for lot in back.lots):
-        return f"{back.lots[0].location} to inspect what came back."
+    if uninspected := [lot for lot in back.lots if lot.state == "received"]:
+        return f"{uninspected[0].location} to inspect what came back."
     if any(lot.state == "rejected" for lot in back.lots):
         return "What was refused to leave for the customer."
     if back.exchange_order is not None and back.exchange_told is None:

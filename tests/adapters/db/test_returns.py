@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from adapters.db.relaying import mark_return_started, unstarted_returns
 from oms.ports import Approved, Declined
+from oms.return_agenda import return_waiting
 from oms.returns import ReturnStatus, Terms
 from tests.adapters.db.delivered import Shop
 from tests.adapters.db.stockroom import Stockroom
@@ -57,6 +58,17 @@ async def test_units_that_arrive_elsewhere_are_incoming_there(shop: Shop) -> Non
 
     assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 9}
     assert await shop.stockroom.level("LAMP", "nice") == {"incoming": 1, "coming_back": 1}
+
+
+async def test_the_place_that_has_yet_to_inspect_is_the_one_that_is_waited_for(shop: Shop) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 2))
+    await shop.receives(id, (1, 1, "as_new"))
+    await shop.inspects(id, (1, 1, True))
+
+    await shop.receives(id, (1, 1, "as_new"), at="nice", key="scan-2")
+
+    assert return_waiting(await shop.back(id)) == "nice to inspect what came back."
 
 
 async def test_units_received_twice_count_once(shop: Shop) -> None:
