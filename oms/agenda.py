@@ -145,9 +145,7 @@ def _order_due(order: Order, now: datetime) -> Iterator[Due]:
 def entries_due(order: Order, entries: Iterable[PaymentEntry]) -> Iterator[Due]:
     """The payments to settle among these. What has not come in yet cannot go back."""
     for entry in entries:
-        if entry.kind == "refund" and order.awaits_captures:
-            continue
-        if entry.is_unsettled:
+        if entry.is_unsettled and not order.is_held_back(entry):
             yield Due(do=SETTLE, about=entry.key, step=entry.step)
 
 

@@ -281,7 +281,11 @@ class Tender(Stored):
 
 
 class PaymentEntry(Stored):
-    """One movement of money under one key. See `adapters.db.tables.money`."""
+    """One movement of money under one key. See `adapters.db.tables.money`.
+
+    `holder_waits`: of what another order gives back, whether that one's captures have no outcome
+    yet, or it rests until a person has looked; None of an order's own.
+    """
 
     key: str
     tender: int
@@ -298,6 +302,7 @@ class PaymentEntry(Stored):
     given_up: bool
     at: datetime
     settled_at: datetime | None
+    holder_waits: bool | None = None
 
     @property
     def is_open(self) -> bool:
@@ -482,6 +487,12 @@ class Order(Stored):
     def awaits_captures(self) -> bool:
         """Whether a capture has no outcome yet, or one that a person has yet to decide about."""
         return any(entry.kind == "capture" and entry.is_unsettled for entry in self.entries)
+
+    def is_held_back(self, entry: PaymentEntry) -> bool:
+        """Whether a refund waits: what has not come in where it was paid cannot go back."""
+        if entry.kind != "refund":
+            return False
+        return self.awaits_captures if entry.holder_waits is None else entry.holder_waits
 
     @property
     def is_paid_for(self) -> bool:

@@ -49,6 +49,16 @@ def refunds_of(order: Order, back: Return) -> tuple[PaymentEntry, ...]:
     return tuple(each for each in entries if each.of_return == back.id)
 
 
+def refund_step(entry: PaymentEntry) -> str:
+    """The step that settles a refund: `refund:1`, or `refund:1@{order}` of another's money."""
+    return entry.step if entry.holder_waits is None else f"{entry.step}@{holder_of(entry)}"
+
+
+def holder_of(entry: PaymentEntry) -> str:
+    """The order whose money it is."""
+    return entry.key.partition(":")[0]
+
+
 def awaits_goods(back: Return) -> bool:
     """Whether something is still to arrive."""
     return back.is_live and back.kind != "claim" and not back.all_arrived and back.loss_at is None
@@ -157,10 +167,10 @@ def _attention(back: Return, what: str, error: str, actions: tuple[str, ...]) ->
 def _money_due(order: Order, back: Return) -> Iterator[Due]:
     own = (each for each in order.entries if each.of_return == back.id)
     yield from entries_due(order, own)
-    elsewhere = (each for each in order.elsewhere if each.of_return == back.id)
+    elsewhere = [each for each in order.elsewhere if each.of_return == back.id]
+    steps = {each.key: refund_step(each) for each in elsewhere}
     for due in entries_due(order, elsewhere):
-        holder = due.about.partition(":")[0]
-        yield due.model_copy(update={"step": f"{due.step}@{holder}"})
+        yield due.model_copy(update={"step": steps[due.about]})
     if not back.fell_away and owed(order, back):
         yield Due(do=GIVE_BACK, about=back.id)
 

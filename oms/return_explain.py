@@ -9,8 +9,10 @@ from oms.orders import Order
 from oms.return_agenda import (
     awaits_goods,
     has_left,
+    holder_of,
     is_unsent,
     must_leave,
+    refund_step,
     refunds_of,
     return_waiting,
 )
@@ -97,9 +99,16 @@ def _next_of(*moments: datetime | None) -> datetime | None:
 
 def _on_money(order: Order, back: Return) -> Iterator[Wait]:
     for entry in refunds_of(order, back):
-        if entry.is_open and not any(step.step == entry.step for step in order.parked):
+        step = refund_step(entry)
+        if entry.is_unsettled and order.is_held_back(entry):
             yield Wait(
-                waiting_for=f"the provider to settle {entry.step}",
+                waiting_for=f"the captures of {holder_of(entry)} to be settled",
+                since=entry.at,
+                then=f"{step} goes out",
+            )
+        elif entry.is_open and not any(each.step == step for each in order.parked):
+            yield Wait(
+                waiting_for=f"the provider to settle {step}",
                 since=entry.at,
                 then="it is looked up until its outcome is known",
                 last_error=entry.reason,

@@ -54,8 +54,9 @@ CROSS JOIN LATERAL (SELECT coalesce(g.amount, 0) - w.due
     + CAST(r.terms->>'fee_minor' AS bigint) - r.fee_left_minor AS beyond) b
 WHERE b.beyond > w.units + CASE WHEN o.shipping_refunded THEN o.shipping_minor ELSE 0 END
     OR (b.beyond < -w.units AND NOT coalesce(g.gave_up, false)
-        AND NOT EXISTS (SELECT FROM payment_entries e WHERE e.order_number = o.number
-            AND e.kind = 'capture' AND e.given_up))
+        AND NOT EXISTS (SELECT FROM payment_entries e WHERE e.kind = 'capture' AND e.given_up
+            AND e.order_number IN (SELECT o.number UNION ALL SELECT jsonb_object_keys(c.carried)
+                FROM order_lines c WHERE c.order_number = o.number)))
 """
 
 CHECKS_OF_EXCHANGES = (

@@ -9,25 +9,38 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.money import request_payment
+from adapters.db.money import refundable_minor, request_payment
 from adapters.db.unit import OrderUnit, lock_order
 from oms.exchanges import undelivered
 from oms.money import format_money
 from oms.returns import CALLED_OFF, HELD, LEAVES
 
+_YOUNGEST_FIRST = text(
+    "SELECT number FROM orders WHERE number = ANY(:numbers) ORDER BY placed_at DESC, number"
+)
+
 
 async def give_back_elsewhere(
     tx: AsyncConnection, amounts: Mapping[str, int], *, cause: str, at: datetime, actor: str = "oms"
-) -> None:
+) -> dict[str, int]:
     """Ask for money of a return that other orders hold, from the tenders that paid it.
 
-    `amounts`: minor units by order. `cause`: the return, whose process settles the entries.
+    `amounts`: minor units by order. `cause`: the return, whose process settles the entries. Gives
+    what was asked for: no more than came in there, or will.
     """
-    for number, amount in sorted(amounts.items()):
+    # From the youngest to the oldest, as the return's own order comes first: so no circle arises.
+    rows = await tx.execute(_YOUNGEST_FIRST, {"numbers": sorted(amounts)})
+    asked = {}
+    for number in list(rows.scalars()):
         unit = await lock_order(tx, number, at=at, actor=actor)
         assert unit is not None, f"{number} is stored"
+        amount = min(amounts[number], refundable_minor(unit.order))
+        if not amount:
+            continue
+        asked[number] = amount
         request_payment(unit, "refund", amount, cause=cause)
         unit.tell(
             "return.carried_back",
@@ -37,6 +50,7 @@ async def give_back_elsewhere(
         )
         await unit.flush("give_back")
         await unit.send()
+    return asked
 
 
 # --- what an exchange order tells -----------------------------------------------------------

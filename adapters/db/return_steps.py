@@ -40,6 +40,8 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
     order, due = unit.order, owed(unit.order, back)
     if not due:
         return
+    # Before anything of this return is written: others hold those orders and wait for its row.
+    carried = await give_back_elsewhere(unit.tx, due.carried_minor, cause=back.id, at=unit.at)
     for line in sorted({*due.settle, *due.refund}):
         settled, refunded = due.settle.get(line, 0), due.refund.get(line, 0)
         count_units(unit, back.id, line, settled=settled, refunded=refunded)
@@ -51,15 +53,13 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
         set_return(unit, back.id, fee_left_minor=back.fee_left_minor - due.fee_minor)
     amount = min(due.amount_minor, refundable_minor(order))
     request_payment(unit, "refund", amount, cause=back.id)
-    await unit.send()
-    await give_back_elsewhere(unit.tx, due.carried_minor, cause=back.id, at=unit.at)
     unit.tell(
         "return.settled",
-        _settled_words(order, back, amount + sum(due.carried_minor.values())),
+        _settled_words(order, back, amount + sum(carried.values())),
         **{
             "return": back.id,
             "amount_minor": amount,
-            "carried_minor": due.carried_minor,
+            "carried_minor": carried,
             "fee_minor": due.fee_minor,
             "shipping_minor": due.shipping_minor,
         },

@@ -57,7 +57,13 @@ _RETURNS = f"""(
     FROM returns r WHERE r.order_number = o.number)"""
 
 _ELSEWHERE = """(
-    SELECT coalesce(json_agg(to_jsonb(e) ORDER BY e.at, e.key), '[]')
+    SELECT coalesce(json_agg(to_jsonb(e) || jsonb_build_object('holder_waits', EXISTS (
+            SELECT FROM payment_entries c WHERE c.order_number = e.order_number
+                AND c.kind = 'capture' AND (c.status IN ('requested', 'unknown')
+                    OR (c.status = 'failed' AND NOT c.given_up)))
+        OR EXISTS (SELECT FROM holds h WHERE h.order_number = e.order_number
+            AND h.reason = 'reconciliation' AND h.released_at IS NULL))
+        ORDER BY e.at, e.key), '[]')
     FROM payment_entries e JOIN returns r ON r.id = e.cause AND r.order_number = o.number
     WHERE e.kind = 'refund' AND e.order_number <> o.number)"""
 
