@@ -2,10 +2,8 @@
 
 from datetime import datetime
 
-from oms.agenda import Agenda
 from oms.book import Command
 from oms.decisions import Parked
-from oms.payments import PaymentOutcome
 from oms.ports import Message
 
 
@@ -42,13 +40,6 @@ class AtReturn(Message):
 
     id: str
     at: datetime
-
-
-class Settled(Message):
-    """What became of a payment, and what is due for its order then; unless it is pending."""
-
-    outcome: PaymentOutcome
-    agenda: Agenda | None = None
 
 
 class CommandAt(Message):

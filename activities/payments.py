@@ -6,8 +6,8 @@ import structlog
 from temporalio import activity
 
 from activities.faults import as_application_errors
-from activities.messages import AtPayment, Settled
-from oms.book import OrderBook
+from activities.messages import AtPayment
+from oms.book import OrderBook, Settled
 from oms.errors import BadRequest, KeyReused, OutcomeUnknown
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined, LookupResult, NotFound, PaymentProvider, Pending
@@ -31,23 +31,22 @@ class PaymentActivities:
         with as_application_errors():
             call = await self._book.begin_payment(about.key, about.at)
             if call.status in ("succeeded", "failed"):
-                agenda = await self._book.agenda(call.order, about.at)
-                return Settled(outcome=_known(call), agenda=agenda)
+                return await self._book.settled(about.key, about.at)
             result = await self._ask(call, about)
             if isinstance(result, Pending):
                 await self._book.doubt_payment(about.key, "pending", about.at)
                 return Settled(outcome=PaymentOutcome(status="pending"))
-            outcome, agenda = await self._book.settle_payment(
+            settled = await self._book.settle_payment(
                 about.key, result, about.at, settled_by="provider"
             )
         log.info(
             "payment_settled",
             key=about.key,
-            outcome=outcome.status,
+            outcome=settled.outcome.status,
             amount_minor=call.amount_minor,
             currency=call.currency,
         )
-        return Settled(outcome=outcome, agenda=agenda)
+        return settled
 
     async def _ask(self, call: PaymentCall, about: AtPayment) -> Approved | Declined | Pending:
         provider = self._provider(call)
@@ -68,10 +67,6 @@ class PaymentActivities:
         if provider is None:
             raise BadRequest(f"{call.key} cannot go by itself: {call.provider or 'the till'} must")
         return provider
-
-
-def _known(call: PaymentCall) -> PaymentOutcome:
-    return PaymentOutcome.model_validate({"status": call.status, "reason": call.reason})
 
 
 def _of_this_call(

@@ -101,6 +101,18 @@ class CommandAnswer(Message):
     id: str | None = None
 
 
+class Settled(Message):
+    """What became of a payment, and what is due then; unless it is pending.
+
+    `of_return`: the return that it was for, and whose agenda this is; without one, the order's.
+    The agenda is left out where the money of a return is another order's.
+    """
+
+    outcome: PaymentOutcome
+    agenda: Agenda | None = None
+    of_return: str | None = None
+
+
 class OrderBook(Protocol):
     """Orders, their stock and their money, in SQL."""
 
@@ -153,12 +165,15 @@ class OrderBook(Protocol):
         *,
         settled_by: str,
         nudge: bool = False,
-    ) -> tuple[PaymentOutcome, Agenda]:
+    ) -> Settled:
         """Write a payment's outcome. A declined authorisation refuses a pending order.
 
-        Gives the outcome that stands, and what is due for the order now. `nudge`: the order's
-        process does not know yet and is told.
+        `nudge`: the process it belongs to does not know yet and is told.
         """
+        ...
+
+    async def settled(self, key: str, at: datetime) -> Settled:
+        """What became of a payment so far."""
         ...
 
     async def doubt_payment(self, key: str, reason: str, at: datetime) -> None:

@@ -18,7 +18,6 @@ class PaymentCall(Message):
     order: str
     kind: PaymentKind
     status: str
-    reason: str | None
     amount_minor: int
     currency: str
     provider: str | None

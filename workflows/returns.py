@@ -69,8 +69,8 @@ class ReturnWorkflow(Repairable):
     async def _carry_out(self, due: Due) -> Agenda | None:
         match due.do:
             case due_for.SETTLE:
-                await settle(self._process, due, self._ref.payment_poll_seconds)
-                return None
+                poll = self._ref.payment_poll_seconds
+                return await settle(self._process, due, poll, of_return=self._id)
             case due_for.BUY_LABEL:
                 return await buy_label(self._process, due, ReturnCarrierActivities.buy_return_label)
             case due_for.POLL:

@@ -19,11 +19,14 @@ _WORDS = {
 }
 
 
-async def settle(process: Process, due: Due, poll_seconds: float) -> Agenda | None:
+async def settle(
+    process: Process, due: Due, poll_seconds: float, *, of_return: str | None = None
+) -> Agenda | None:
     """Bring one payment to its outcome; one that failed for good waits for a person.
 
     `poll_seconds`: how long to wait for a provider's webhook before looking up, doubling each time.
-    Gives what is due then for the order that the payment is of.
+    Gives what is due then for the order, or for the return that the process is `of_return`; None if
+    the answer does not tell, as of code that went before, and of money that another order holds.
     """
     key = due.about
     words = _WORDS[key.split(":")[1]]
@@ -40,8 +43,10 @@ async def settle(process: Process, due: Due, poll_seconds: float) -> Agenda | No
             "done_manually",
             "fail",
         )
-        if settled is None or settled.outcome.status == "succeeded":
-            return settled.agenda if settled else None
+        if settled is None:
+            return None
+        if settled.outcome.status == "succeeded":
+            return settled.agenda if settled.of_return == of_return else None
         if settled.outcome.status == "failed":
             break
         await _wait_for_provider(process, due, heard, patience)

@@ -39,13 +39,14 @@ from oms.book import (
     PlaceHold,
     ReleaseHold,
     Reroute,
+    Settled,
 )
 from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.errors import OmsError
 from oms.exchanges import is_of_exchange
 from oms.numbers import is_of_an_order, order_of, order_of_workflow, order_workflow_id
-from oms.orders import FulfillmentOrder, Order, OrderStatus, Shipment
+from oms.orders import FulfillmentOrder, Order, OrderStatus, PaymentEntry, Shipment
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.policy import Policy
 from oms.ports import (
@@ -329,8 +330,8 @@ class SqlBook(OrderBook):
         *,
         settled_by: str,
         nudge: bool = False,
-    ) -> tuple[PaymentOutcome, Agenda]:
-        async def settle(unit: OrderUnit) -> tuple[PaymentOutcome, Agenda]:
+    ) -> Settled:
+        async def settle(unit: OrderUnit) -> Settled:
             entry = unit.order.entry(key)
             outcome = await money.settle_entry(unit, entry, result, settled_by=settled_by)
             refuses = outcome.status == "failed" and entry.kind == "authorization"
@@ -339,18 +340,34 @@ class SqlBook(OrderBook):
                 await placing.refuse_order(
                     unit, "payment_declined", f"The payment was declined: {reason}."
                 )
-            if nudge and entry.of_return is not None:
-                unit.nudge_return(entry.of_return, "refund settled")
-            elif nudge:
-                unit.nudge_order("payment settled")
+            if nudge:
+                _nudge_settler(unit, entry, "payment settled")
             await unit.flush("settle")
             if entry.kind == "authorization" and outcome.status == "succeeded":
                 # The verdict is one transaction, be it a yes or a no.
                 await unit.again()
                 await placing.confirm_order(unit, self._policy)
-            return outcome, order_agenda(await unit.reloaded(), at)
+            return self._settled(entry, outcome, await unit.reloaded(), at)
 
         return await self.change(_order_of_key(key), at, settle)
+
+    @override
+    async def settled(self, key: str, at: datetime) -> Settled:
+        order = await self.read(_order_of_key(key))
+        entry = order.entry(key)
+        status = "pending" if entry.is_open else entry.status
+        outcome = PaymentOutcome.model_validate({"status": status, "reason": entry.reason})
+        return self._settled(entry, outcome, order, at)
+
+    def _settled(
+        self, entry: PaymentEntry, outcome: PaymentOutcome, order: Order, at: datetime
+    ) -> Settled:
+        id, agenda = entry.of_return, None
+        if id is None:
+            agenda = order_agenda(order, at)
+        elif order_of(id) == order.number:  # of another's return, this order does not know all
+            agenda = return_agenda(order, id, at, silent=self._policy.silent)
+        return Settled(outcome=outcome, agenda=agenda, of_return=id)
 
     @override
     async def doubt_payment(self, key: str, reason: str, at: datetime) -> None:
@@ -360,14 +377,14 @@ class SqlBook(OrderBook):
 
         await self.change(_order_of_key(key), at, doubt)
 
-    async def nudge(self, number: str, at: datetime, reason: str) -> None:
-        """Owe an order's process a signal, though nothing changed in the books."""
+    async def nudge_settler(self, key: str, at: datetime, reason: str) -> None:
+        """Owe a signal to the process that settles a payment, though no book changed."""
 
         async def nudge(unit: OrderUnit) -> None:
-            unit.nudge_order(reason)
+            _nudge_settler(unit, unit.order.entry(key), reason)
             await unit.flush("nudge")
 
-        await self.change(number, at, nudge)
+        await self.change(_order_of_key(key), at, nudge)
 
     # --- fulfillment ---
 
@@ -564,6 +581,13 @@ class SqlBook(OrderBook):
 
 def _order_of_key(key: str) -> str:
     return key.split(":", 1)[0]
+
+
+def _nudge_settler(unit: OrderUnit, entry: PaymentEntry, reason: str) -> None:
+    if entry.of_return is None:
+        unit.nudge_order(reason)
+    else:
+        unit.nudge_return(entry.of_return, reason)
 
 
 async def known_answer(unit: OrderUnit, id: str) -> CommandAnswer | None:

@@ -204,7 +204,7 @@ async def _apply_payment(
             nudge=True,
         )
         return Verdict("applied", "")
-    await book.nudge(key.split(":", 1)[0], now, "payment webhook")
+    await book.nudge_settler(key, now, "payment webhook")
     return Verdict("applied", "")
 
 

@@ -281,7 +281,7 @@ UPDATE payment_entries e
 SET attempts = e.attempts + CAST(e.status IN ('requested', 'unknown') AS int)
 FROM tenders t
 WHERE e.key = :key AND t.order_number = e.order_number AND t.tender = e.tender
-RETURNING e.key, e.order_number AS order, e.kind, e.status, e.reason, e.amount_minor, e.currency,
+RETURNING e.key, e.order_number AS order, e.kind, e.status, e.amount_minor, e.currency,
     t.provider, t.token, t.authorisation, e.at,
     e.attempts > CAST(e.status IN ('requested', 'unknown') AS int) AS called_before
 """

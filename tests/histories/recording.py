@@ -224,7 +224,11 @@ async def refused_at_inspection(world: World) -> str:
 
 async def never_sent_back(world: World) -> str:
     number = await delivered(world)
-    id = (await world.ask_return(number))["id"]
+    await expires(world, (await world.ask_return(number))["id"])
+    return number
+
+
+async def expires(world: World, id: str) -> None:
     await until_its_label(world, id)
     async with world.engine.begin() as tx:
         late = "UPDATE returns SET expire_at = now(), remind_at = now(), reminded_at = now()"
@@ -232,7 +236,6 @@ async def never_sent_back(world: World) -> str:
     run = world.temporal.get_workflow_handle(f"return/{id}")
     await run.signal("changed", "the test's clock moved")
     await until_over(world, id)
-    return number
 
 
 async def parked_at_its_refund(world: World) -> str:
@@ -245,6 +248,35 @@ async def parked_at_its_refund(world: World) -> str:
     await world.takes_back(id)
     await world.until_return_parked(id, "refund:1")
     return number
+
+
+async def exchanged(world: World) -> str:
+    number = await delivered(world)
+    back = await world.exchange(number)
+    await until_its_label(world, back["id"])
+    await world.takes_back(back["id"])
+    await arrives_instead(world, back)
+    return number
+
+
+async def exchange_never_sent(world: World) -> str:
+    number = await delivered(world)
+    back = await world.exchange(number)
+    await expires(world, back["id"])
+    await world.until_closed(back["exchange_order"])
+    return number
+
+
+async def replaced(world: World) -> str:
+    number = await delivered(world)
+    await arrives_instead(world, await world.claim(number, reason="damaged", resolution="replace"))
+    return number
+
+
+async def arrives_instead(world: World, back: dict[str, Any]) -> None:
+    await world.scan(await world.sends(back["exchange_order"]), "delivered")
+    await world.until_closed(back["exchange_order"])
+    await until_over(world, back["id"])
 
 
 async def until_its_label(world: World, id: str, *, parcel: int = 0) -> None:
@@ -279,8 +311,12 @@ BACK: tuple[Scenario, ...] = (
     refused_at_inspection,
     never_sent_back,
     parked_at_its_refund,
+    exchanged,
+    exchange_never_sent,
+    replaced,
 )
-"""Of these only the return's own run is kept: its order's is recorded above."""
+"""Of these the return's own run is kept, and those of the order in exchange; the runs of the order
+that came back are recorded above."""
 
 
 # --- recording ---
@@ -305,7 +341,11 @@ async def _runs_of(world: World, number: str) -> dict[str, str]:
     order = await world.order(number)
     backs = (await world.ok("GET", f"/v1/returns?order={number}"))["data"]
     if backs:
-        return {each["id"].rsplit("-", 1)[1]: f"return/{each['id']}" for each in backs}
+        runs = {each["id"].rsplit("-", 1)[1]: f"return/{each['id']}" for each in backs}
+        for each in backs:
+            if each.get("exchange_order"):
+                runs |= await _runs_of(world, each["exchange_order"])
+        return runs
     runs = {"order": f"order/{number}"}
     for each in order["fulfillment_orders"]:
         runs[each["id"].rsplit("-", 1)[1]] = f"fulfillment/{each['id']}"

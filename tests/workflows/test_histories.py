@@ -62,7 +62,7 @@ async def test_a_change_that_makes_a_call_otherwise_is_caught(
 
 
 @pytest.mark.parametrize(
-    ("what", "most"), [("came_back_by_post", 45), ("came_back_at_the_till", 25)]
+    ("what", "most"), [("came_back_by_post", 44), ("came_back_at_the_till", 24)]
 )
 def test_a_return_costs_few_events(what: str, most: int) -> None:
     """History is paid for by the event; see `docs/performance.md`."""
