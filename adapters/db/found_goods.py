@@ -166,10 +166,17 @@ async def _announce(unit: OrderUnit, location: str, found: Sequence[Found]) -> s
 
 # --- found ----------------------------------------------------------------------------------
 
+# They wait for a person from here on, which is told with them: once, like them.
 _KEEP = """
-INSERT INTO found_goods (location, reference, line, sku, quantity, condition, return_id, at, actor)
-VALUES (:location, :reference, :line, :sku, :quantity, :condition, :back, :at, :actor)
-ON CONFLICT DO NOTHING
+WITH kept AS (
+    INSERT INTO found_goods (location, reference, line, sku, quantity, condition, return_id, at,
+        actor)
+    VALUES (:location, :reference, :line, :sku, :quantity, :condition, :back, :at, :actor)
+    ON CONFLICT DO NOTHING RETURNING *
+)
+INSERT INTO stock_events (at, kind, sku, location, data)
+SELECT at, 'found_goods.waiting', sku, location, jsonb_build_object('found', id::text,
+    'quantity', quantity, 'condition', condition, 'return', return_id) FROM kept
 """
 
 
@@ -268,7 +275,13 @@ def _decided(row: RowMapping | None, resolution: str) -> Refusal | bool:
 
 
 _RESOLVE = """
-UPDATE found_goods SET resolved_at = :at, resolution = :resolution, reason = :reason WHERE id = :id
+WITH resolved AS (
+    UPDATE found_goods SET resolved_at = :at, resolution = :resolution, reason = :reason
+    WHERE id = :id RETURNING *
+)
+INSERT INTO stock_events (at, kind, sku, location, data)
+SELECT resolved_at, 'found_goods.resolved', sku, location, jsonb_build_object('found', id::text,
+    'quantity', quantity, 'condition', condition, 'resolution', resolution) FROM resolved
 """
 
 

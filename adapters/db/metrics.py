@@ -163,6 +163,13 @@ LOOKS = (
         [("label",), ("refund",)],
     ),
     Look(
+        f"SELECT count(*), {_age('at')} FROM found_goods WHERE resolved_at IS NULL",
+        [
+            ("oms_found_goods_open", "Goods of nothing we know that nobody has decided about."),
+            ("oms_found_goods_open_seconds", "How long ago the oldest of them were found."),
+        ],
+    ),
+    Look(
         f"SELECT count(*), {_age('since')} FROM return_alerts",
         [
             ("oms_returns_high", "Articles that come back more often than the policy allows."),

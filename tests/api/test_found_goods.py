@@ -97,6 +97,23 @@ async def damaged(api: Api) -> int:
     return next(int(e["damaged"]) for e in stock["locations"] if e["location"] == "wh-paris")
 
 
+async def test_that_goods_wait_is_told_once_and_once_that_they_no_longer_do(api: Api) -> None:
+    await a_shop(api)
+    body = {"location": "wh-paris", "reference": uuid4().hex, "lines": [LAMP]}
+    scans = [await api.node.post("/v1/returns/unannounced", json=body) for _ in range(2)]
+    id = scans[0].json()["found"][0]["id"]
+    for _ in range(2):
+        await resolve(api, id, disposition="dispose")
+
+    query = {"location": "wh-paris", "limit": 1000}
+    told = (await api.operator.get("/v1/stock/events", params=query)).json()["data"]
+
+    about = [each for each in told if each["data"].get("found") == id]
+    assert [each["kind"] for each in about] == ["found_goods.waiting", "found_goods.resolved"]
+    assert about[0]["data"] == {"found": id, "quantity": 1, "condition": "as_new", "return": None}
+    assert about[1]["data"]["resolution"] == "dispose"
+
+
 async def test_an_article_nobody_knows_cannot_go_on_a_shelf(api: Api) -> None:
     odd = (await tells(api, LAMP | {"sku": "NO-SUCH"})).json()["found"][0]["id"]
 

@@ -221,6 +221,7 @@ class FoundGoodsRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("location", "reference", "line", name="found_goods_once"),
         Index("found_goods_by_age", "at", "id"),
+        Index("found_goods_open", "at", postgresql_where=text("resolved_at IS NULL")),
         CheckConstraint("quantity > 0", name="found_quantity_positive"),
     )
     id: int | None = Field(

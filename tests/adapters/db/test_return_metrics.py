@@ -4,7 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from adapters.db.found_goods import Goods, decide_fate, keep_unknown
 from adapters.db.metrics import read_facts
+from oms.found import Found
 from oms.numbers import order_of
 from tests.adapters.db.delivered import Shop
 from tests.adapters.db.stockroom import Stockroom
@@ -16,7 +18,7 @@ async def told(shop: Shop, *, hours: float) -> dict[str, float]:
     return {
         " ".join([each.name, *sample.labels.values()]): sample.value
         for each in found
-        if each.name.startswith("oms_returns")
+        if each.name.startswith(("oms_returns", "oms_found"))
         for sample in each.samples
         if sample.value
     }
@@ -77,3 +79,21 @@ async def test_what_is_parked_of_returns_is_told_apart_from_what_is_of_orders(
     assert gauges["oms_returns_parked refund"] == 1
     assert gauges["oms_returns_parked_seconds refund"] == 7200
     assert "oms_returns_parked capture" not in gauges
+
+
+async def test_goods_of_nothing_we_know_are_told_until_somebody_decides(
+    stockroom: Stockroom,
+) -> None:
+    await stockroom.holds("LAMP", "lyon", 0)
+    shop = Shop(stockroom)
+    lamp, odd = Found(1, "as_new", sku="LAMP"), Found(2, "damaged")
+    async with stockroom.db.begin() as tx:
+        await keep_unknown(tx, Goods("lyon", "a-box", (lamp, odd)), at=shop.now, actor="lyon")
+
+    waiting = await told(shop, hours=3)
+    async with stockroom.db.begin() as tx:
+        for id in await tx.scalars(text("SELECT id FROM found_goods")):
+            assert await decide_fate(tx, id, "dispose", "nobody's", at=shop.now) is None
+
+    assert waiting == {"oms_found_goods_open": 2, "oms_found_goods_open_seconds": 3 * 3600}
+    assert await told(shop, hours=3) == {}
