@@ -40,6 +40,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "already_shipped": (409, "The goods are on their way"),
     "invalid_state": (409, "This does not fit the state"),
     "not_parked": (409, "The step is not parked"),
+    "label_void": (410, "The label is not to be used any more"),
     "version_conflict": (412, "It has changed since it was read"),
     "body_too_large": (413, "The body is larger than 1 MiB"),
     "validation_failed": (422, "The request is not valid"),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from adapters.db.credentials import Credential
-from adapters.db.return_parcels import ends_of
+from adapters.db.return_parcels import carries_others, ends_of
 from adapters.labels import Label, as_pdf, as_qr, as_zpl
 from api.auth import Database
 from api.ids import PathId
@@ -51,10 +51,18 @@ async def get_return_qr(who: Anybody, id: PathId, asked: AskedParcel, db: Databa
 
 
 async def _label(db: Database, id: str, seq: int, who: Credential) -> Label:
+    """The label of a parcel.
+
+    Raises:
+        Problem: `not_found`; `label_void` where nothing of it is to be sent any more;
+            `invalid_state` while the carrier has not answered.
+    """
     order, back = await visible_return(db, id, who)
     parcel = next((each for each in back.parcels if each.seq == seq), None)
     if parcel is None:
         raise not_found()
+    if parcel.direction == "in" and back.fell_away and not await _others_travel(db, id):
+        raise Problem("label_void", f"{id} was {back.status}: nothing of it is to be sent.")
     if parcel.tracking_number is None or parcel.carrier is None:
         raise Problem("invalid_state", "The carrier has not given the label yet.")
     async with db.connect() as tx:
@@ -68,3 +76,8 @@ async def _label(db: Database, id: str, seq: int, who: Credential) -> Label:
         sender=sender,
         recipient=recipient,
     )
+
+
+async def _others_travel(db: Database, id: str) -> bool:
+    async with db.connect() as tx:
+        return await carries_others(tx, id)

@@ -49,6 +49,18 @@ async def ends_of(tx: AsyncConnection, parcel: str) -> tuple[Place, Place]:
     return request.sender, request.recipient
 
 
+async def carries_others(tx: AsyncConnection, id: str) -> bool:
+    """Whether goods of other returns are still to travel in the parcels of this one."""
+    others = await tx.execute(
+        text(
+            "SELECT 1 FROM returns WHERE leader = :id AND closed_at IS NULL"
+            " AND coalesce(declined_at, cancelled_at, expired_at) IS NULL LIMIT 1"
+        ),
+        {"id": id},
+    )
+    return others.first() is not None
+
+
 def _request(row: Any) -> LabelRequest:
     place = place_of({"country": row.place_country} | row.place_address, row.place)
     comes_in = row.direction == "in"

@@ -122,6 +122,39 @@ async def test_each_of_several_parcels_has_its_own_label(api: Api) -> None:
     assert (await api.channel.get(f"/v1/returns/{id}/label.zpl?parcel=3")).status_code == 404
 
 
+async def ends(api: Api, id: str, how: str) -> None:
+    """A return falls away, as the books write it."""
+    async with api.engine.begin() as tx:
+        await tx.execute(text(f"UPDATE returns SET {how} = now() WHERE id = :id"), {"id": id})
+
+
+async def test_the_label_of_a_return_that_fell_away_is_void(api: Api) -> None:
+    for how in ("cancelled_at", "expired_at", "declined_at"):
+        id = await a_return(api)
+        await labelled(api, id)
+        await ends(api, id, how)
+
+        for name in ("label.pdf", "label.zpl", "qr.svg"):
+            answer = await api.channel.get(f"/v1/returns/{id}/{name}")
+            assert (answer.status_code, answer.json()["code"]) == (410, "label_void")
+            assert how.removesuffix("_at") in answer.json()["detail"]
+
+
+async def test_a_label_holds_as_long_as_other_goods_travel_under_it(api: Api) -> None:
+    leader, other = await a_return(api), await a_return(api, parcels=0)
+    await labelled(api, leader)
+    async with api.engine.begin() as tx:
+        with_it = "UPDATE returns SET leader = :leader WHERE id = :id"
+        await tx.execute(text(with_it), {"leader": leader, "id": other})
+    await ends(api, leader, "cancelled_at")
+
+    shared = await api.channel.get(f"/v1/returns/{leader}/qr.svg")
+    await ends(api, other, "cancelled_at")
+    void = await api.channel.get(f"/v1/returns/{leader}/qr.svg")
+
+    assert (shared.status_code, void.status_code) == (200, 410)
+
+
 async def test_before_the_carrier_answered_there_is_no_label(api: Api) -> None:
     id = await a_return(api)
 
