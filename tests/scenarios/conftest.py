@@ -5,14 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from tests.world import World, a_world
+from tests.world import World, a_shop
 
 
 @pytest.fixture
 async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
     """A shop with a lamp, a warehouse in Lyon that holds ten, and nobody in a hurry."""
-    async with a_world(database_url, temporal) as world:
-        await world.sells("LAMP")
-        await world.has_place("wh-lyon")
-        await world.holds("LAMP", "wh-lyon", 10)
+    async with a_shop(database_url, temporal) as world:
         yield world

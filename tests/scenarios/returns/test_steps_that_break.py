@@ -15,7 +15,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
-from tests.scenarios.sending_back import (
+from tests.scenarios.returns.sending_back import (
     HELD,
     PRICE,
     SHIPPING,

@@ -12,6 +12,7 @@ from tests.world import World, a_shop
 
 @pytest.fixture
 async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
+    """A shop of its own: what is found is looked at as a whole."""
     async with a_shop(database_url, temporal) as world:
         yield world
 

@@ -1,10 +1,12 @@
 """Stores that are sold out are refilled from what came back, and each unit goes on a shelf once."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
-from tests.world import World
+from tests.world import World, a_shop
 
 ELSEWHERE = {
     "name": "where it is needed",
@@ -15,15 +17,16 @@ COLLECTED = {"method": "store_pickup", "location": "store-nice"}
 
 
 @pytest.fixture
-async def shop(world: World) -> World:
+async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
     """Mugs are kept only by the store in Nice, which has one; parcels come back to Lyon."""
-    await world.sells("MUG")
-    await world.has_place("store-nice", kind="store")
-    await world.holds("MUG", "store-nice", 1)
-    policy = {"return_to": "wh-lyon", "rules": [{"name": "usual"}], "restock": [ELSEWHERE]}
-    await world.ok("PUT", "/v1/return-policy", policy)
-    await world.outside.hurries()
-    return world
+    async with a_shop(database_url, temporal) as world:
+        await world.sells("MUG")
+        await world.has_place("store-nice", kind="store")
+        await world.holds("MUG", "store-nice", 1)
+        policy = {"return_to": "wh-lyon", "rules": [{"name": "usual"}], "restock": [ELSEWHERE]}
+        await world.ok("PUT", "/v1/return-policy", policy)
+        await world.outside.hurries()
+        yield world
 
 
 async def sold_out_and_asked_back(world: World) -> str:
@@ -41,8 +44,7 @@ async def the_lot(world: World, **narrowed: str) -> dict[str, Any]:
     return dict(lot)
 
 
-async def test_a_store_that_is_sold_out_is_refilled_from_what_came_back(shop: World) -> None:
-    world = shop
+async def test_a_store_that_is_sold_out_is_refilled_from_what_came_back(world: World) -> None:
     id = await sold_out_and_asked_back(world)
     refused = await world.call("POST", "/v1/orders", world.an_order({"MUG": 1}), who="channel")
     assert refused.json()["code"] == "insufficient_stock"
@@ -74,8 +76,7 @@ async def test_a_store_that_is_sold_out_is_refilled_from_what_came_back(shop: Wo
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_step_that_breaks_puts_nothing_on_a_shelf_twice(shop: World, when: str) -> None:
-    world = shop
+async def test_a_step_that_breaks_puts_nothing_on_a_shelf_twice(world: World, when: str) -> None:
     id = await sold_out_and_asked_back(world)
     world.breaks("put_away", when, times=2)
 
@@ -89,8 +90,7 @@ async def test_a_step_that_breaks_puts_nothing_on_a_shelf_twice(shop: World, whe
     await world.audit_is_clean()
 
 
-async def test_what_was_set_aside_is_sold_once_it_was_mended(shop: World) -> None:
-    world = shop
+async def test_what_was_set_aside_is_sold_once_it_was_mended(world: World) -> None:
     id = await sold_out_and_asked_back(world)
     await world.receive(id, condition="damaged")
     await world.inspect(id)

@@ -3,16 +3,13 @@
 All share one shop; each has articles of its own, and the audit looks at everything there.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
-from tests.scenarios.sending_back import (
+from tests.scenarios.returns.sending_back import (
     HELD,
     PRICE,
-    a_shop_for_returns,
     an_article,
     bought,
     refunds_of,
@@ -20,13 +17,6 @@ from tests.scenarios.sending_back import (
     time_passes_to,
 )
 from tests.world import World
-
-
-@pytest.fixture(scope="module")
-async def world(module_database_url: str, temporal: Client) -> AsyncIterator[World]:
-    """One shop for all scenarios of this file."""
-    async with a_shop_for_returns(module_database_url, temporal) as world:
-        yield world
 
 
 def card(amount_minor: int, token: str = "tok_ok") -> list[dict[str, Any]]:

@@ -9,13 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client
 
-from tests.scenarios.sending_back import (
+from tests.scenarios.returns.sending_back import (
     HELD,
     PRICE,
     SHIPPING,
-    a_shop_for_returns,
     an_article,
     bought,
     delivered,
@@ -27,13 +25,6 @@ from tests.scenarios.sending_back import (
     time_passes_to,
 )
 from tests.world import KEYS, World
-
-
-@pytest.fixture(scope="module")
-async def world(module_database_url: str, temporal: Client) -> AsyncIterator[World]:
-    """One shop for all scenarios of this file."""
-    async with a_shop_for_returns(module_database_url, temporal) as world:
-        yield world
 
 
 async def rules(world: World, **rule: Any) -> None:

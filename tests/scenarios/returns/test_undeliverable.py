@@ -14,6 +14,7 @@ from tests.world import World, a_shop
 
 @pytest.fixture
 async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
+    """A shop of its own: its only article is counted as a whole."""
     async with a_shop(database_url, temporal) as world:
         yield world
 

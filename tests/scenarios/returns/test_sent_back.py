@@ -3,16 +3,10 @@
 All share one shop; each has an article of its own, and the audit looks at everything there.
 """
 
-from collections.abc import AsyncIterator
-
-import pytest
-from temporalio.client import Client
-
-from tests.scenarios.sending_back import (
+from tests.scenarios.returns.sending_back import (
     HELD,
     PRICE,
     SHIPPING,
-    a_shop_for_returns,
     an_article,
     bought,
     delivered,
@@ -23,13 +17,6 @@ from tests.scenarios.sending_back import (
     shelf,
 )
 from tests.world import World
-
-
-@pytest.fixture(scope="module")
-async def world(module_database_url: str, temporal: Client) -> AsyncIterator[World]:
-    """One shop for all scenarios of this file."""
-    async with a_shop_for_returns(module_database_url, temporal) as world:
-        yield world
 
 
 async def test_a_parcel_sent_back_is_received_inspected_refunded_and_put_on_the_shelf(
