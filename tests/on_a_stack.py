@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from workers.stack import Stack
 from workers.state import Running
@@ -145,6 +147,58 @@ class Channel:
         assert {order["status"] for order in orders} == {"completed"}
         return orders
 
+    async def delivers(self, sku: str) -> str:
+        """Sell one of a new article and bring it to the customer; gives the order's number."""
+        await self.opens(sku, 10)
+        number = await self.places(sku)
+        await self.until_delivered(sku)
+        return number
+
+    async def asks_back(self, number: str, resolution: str = "refund") -> dict[str, Any]:
+        """The customer asks to send back what they bought."""
+        lines = [{"line": 1, "quantity": 1, "reason": "too_small"}]
+        body = {"order": number, "via": "post", "lines": lines, "resolution": resolution}
+        asked: dict[str, Any] = await self.ask("POST", "/v1/returns", body)
+        return asked
+
+    async def receives(self, id: str, sku: str) -> None:
+        """The article's warehouse finds it in a parcel."""
+        lines = [{"line": 1, "quantity": 1, "condition": "as_new"}]
+        body = {"location": f"wh-{sku}", "lines": lines}
+        await self.ask("POST", f"/v1/returns/{id}/receive", body)
+
+    async def accepts(self, id: str) -> None:
+        """Who received it takes it."""
+        lines = [{"line": 1, "quantity": 1, "accepted": True}]
+        await self.ask("POST", f"/v1/returns/{id}/inspect", {"lines": lines})
+
+    async def until_over(self, id: str) -> None:
+        """Wait until a return is closed."""
+
+        async def is_over() -> bool:
+            return bool((await self.ask("GET", f"/v1/returns/{id}"))["status"] == "closed")
+
+        try:
+            await until(is_over)
+        except TimeoutError:
+            waits = await self.ask("GET", f"/v1/returns/{id}/explain")
+            raise AssertionError(f"{id} is not over: {waits}") from None
+
+    async def breaks(self, party: str, operation: str, mode: str) -> None:
+        """The next such call to the outside goes wrong."""
+        fault = {"party": party, "operation": operation, "mode": mode}
+        (await self._outside.post("/faults", json=fault)).raise_for_status()
+
+    async def effects_of(self, party: str, reference: str, kind: str) -> list[str]:
+        """The keys of what an outside party did for an order."""
+        books = await self._outside.get(f"/books/{party}", params={"reference": reference})
+        return [entry["key"] for entry in books.json()["data"] if entry["kind"] == kind]
+
+    async def moved(self, sku: str, cause: str) -> list[int]:
+        """What something did to the units on hand of an article, oldest first."""
+        rows = (await self.ask("GET", f"/v1/stock/{sku}/movements?limit=100"))["data"]
+        return [row["delta"] for row in rows if (row["bucket"], row["cause"]) == ("on_hand", cause)]
+
     async def money_of(self, number: str) -> list[tuple[str, int]]:
         """What the provider did for an order: (kind, minor units), oldest first."""
         books = await self._outside.get("/books/payments", params={"reference": number})
@@ -165,6 +219,36 @@ async def until(ready: Callable[[], Awaitable[bool]]) -> None:
 def kill_9(stack: Stack, name: str) -> None:
     """End a process as the machine would; its supervisor starts it again."""
     os.kill(stack.pids[name], signal.SIGKILL)
+
+
+class Lock:
+    """A row of the books that somebody holds: who wants it waits in the middle of their work."""
+
+    def __init__(self, tx: AsyncConnection, engine: AsyncEngine, holder: int) -> None:
+        self._tx, self._engine, self._holder = tx, engine, holder
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, engine: AsyncEngine, row: str, **values: Any) -> AsyncIterator[Self]:
+        """Hold what `row` (tables and a condition) names until the end of the block."""
+        async with engine.connect() as tx:
+            held = await tx.execute(text(f"SELECT 1 FROM {row} FOR UPDATE"), values)
+            assert len(held.all()) == 1
+            holder = int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+            yield cls(tx, engine, holder)
+            await tx.rollback()
+
+    async def until_wanted(self) -> None:
+        """Wait until somebody waits for it."""
+        waits = text(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid)))"
+        )
+
+        async def is_wanted() -> bool:
+            async with self._engine.connect() as tx:
+                return bool((await tx.execute(waits, {"pid": self._holder})).scalar_one())
+
+        await until(is_wanted)
 
 
 async def violations(stack: Stack) -> list[Any]:
