@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oms.exchanges import taken_over, unit_worth
-from oms.orders import Line, Order
+from oms.orders import Line, Order, Shipment
 from oms.returns import CALLED_OFF, LEAVES, LEAVING, Return, ReturnLine
 
 
@@ -66,6 +66,66 @@ def promised_over(order: Order, line: int, *, but: str = "") -> int:
 
 def _leaves(back: Return) -> bool:
     return back.exchange_told in (LEAVING, LEAVES)
+
+
+def unit_refund(order: Order, line: Line, count: int) -> tuple[int, int]:
+    """What units that are cancelled after they were charged give back: how many, and how much.
+
+    Units that exchanges took over, or take along, are theirs. The next to leave the line are paid,
+    so that whatever leaves it later is paid at what is left.
+    """
+    gone = line.refunded + promised_over(order, line.line)
+    due = max(0, min(count, line.charged - gone))
+    return due, line.price_of(first=given_back(order, line), count=due)
+
+
+def keeps_shipping(order: Order) -> bool:
+    """Whether the outbound way is not given back with the rest: it was, or the goods came anew."""
+    return (
+        order.shipping_refunded
+        or any(is_replaced(back) for back in order.returns)
+        or any(promised_over(order, line.line) for line in order.lines)
+    )
+
+
+def is_replaced(back: Return) -> bool:
+    """Whether other goods came for those of a claim, and keep their value."""
+    keeps = back.resolution == "exchange" and back.approved_at is not None and not back.fell_away
+    return keeps and any(line.exchanged for line in back.lines)
+
+
+def was_given_up(order: Order, cause: str) -> bool:
+    """Whether a person gave up the money of what `cause` names, so that none came in for it."""
+    captures = [e for e in order.entries if e.kind == "capture" and e.cause == cause]
+    return bool(captures) and all(e.given_up for e in captures)
+
+
+def beyond_claims(order: Order, shipment: Shipment) -> dict[int, int]:
+    """Units of a parcel by line, less those that claims for lost goods have paid or replaced."""
+    counts = {line.line: line.quantity for line in shipment.lines if line.quantity}
+    return {
+        line: units - claimed
+        for line, units in counts.items()
+        if units > (claimed := min(units, order.claimed_as_lost(line)))
+    }
+
+
+def parcel_refund(order: Order, shipment: Shipment) -> int:
+    """What its order gives back of its own money for a parcel, if it is given up now.
+
+    What an exchange order's goods carry is given back by the return that they were for.
+    """
+    if order.tender is None or was_given_up(order, shipment.fulfillment_order):
+        return 0
+    amount = 0
+    for number, count in beyond_claims(order, shipment).items():
+        line = order.line(number)
+        assert line is not None, "a parcel holds lines of its order"
+        amount += unit_refund(order, line, count)[1]
+    held = sum(line.quantity for line in shipment.lines)
+    nothing_left = sum(line.kept for line in order.lines) == held
+    goes_too = nothing_left and order.shipping_captured and not keeps_shipping(order)
+    return amount + (order.shipping_minor if goes_too else 0)
 
 
 def due_units(back: Return, line: ReturnLine) -> int:

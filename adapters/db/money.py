@@ -14,8 +14,13 @@ from oms.money import format_money
 from oms.orders import Order, PaymentEntry
 from oms.payments import PaymentCall, PaymentOutcome
 from oms.ports import Approved, Declined
-from oms.return_money import owed, promised_over, shipping_left
-from oms.returns import Return
+from oms.return_money import (
+    is_replaced,
+    keeps_shipping,
+    owed,
+    shipping_left,
+    unit_refund,
+)
 
 _SUM_MOVED_BY = {
     "authorization": "authorized_minor",
@@ -81,33 +86,28 @@ async def charge_units(unit: OrderUnit, counts: dict[int, int], *, cause: str) -
 
 async def refund_units(
     unit: OrderUnit, counts: dict[int, int], *, cause: str, nothing_left: bool
-) -> None:
-    """Ask to give back what charged units cost; and shipping when nothing is left to keep."""
+) -> int:
+    """Ask to give back what charged units cost; and shipping when nothing is left to keep.
+
+    Gives how much that is.
+    """
     order = unit.order
     amount = 0
     for number, count in sorted(counts.items()):
         line = order.line(number)
         assert line is not None
-        gone = unit.counted(number, "refunded") + promised_over(order, number)
-        due = min(count, unit.counted(number, "charged") - gone)
-        if due > 0:
-            amount += line.price_of(first=gone, count=due)
+        now = {name: unit.counted(number, name) for name in ("refunded", "charged")}
+        due, minor = unit_refund(order, line.model_copy(update=now), count)
+        if due:
+            amount += minor
             unit.count(number, "refunded", due)
-    if nothing_left and order.shipping_captured and not _keeps_shipping(order):
+    if nothing_left and order.shipping_captured and not keeps_shipping(order):
         amount += order.shipping_minor
         unit.set_order(shipping_refunded=True)
-    if order.tender is not None:
-        request_payment(unit, "refund", amount, cause=cause)
-
-
-def _keeps_shipping(order: Order) -> bool:
-    """Whether the outbound way is not given back with the rest: it was, or the goods came anew."""
-    replaced = any(_is_replaced(back) for back in order.returns)
-    return (
-        order.shipping_refunded
-        or replaced
-        or any(promised_over(order, line.line) for line in order.lines)
-    )
+    if order.tender is None:
+        return 0
+    request_payment(unit, "refund", amount, cause=cause)
+    return amount
 
 
 async def take_upfront(unit: OrderUnit, *, reference: str | None) -> None:
@@ -356,12 +356,6 @@ def open_authorisation_minor(order: Order) -> int:
     return tender.authorized_minor - tender.captured_minor - tender.voided_minor
 
 
-def was_given_up(order: Order, cause: str) -> bool:
-    """Whether a person gave up the money of what `cause` names, so that none came in for it."""
-    captures = [e for e in order.entries if e.kind == "capture" and e.cause == cause]
-    return bool(captures) and all(e.given_up for e in captures)
-
-
 async def refund_rest(unit: OrderUnit) -> bool:
     """Decide to give back all that a wholly cancelled order still has. False if there is none.
 
@@ -380,7 +374,7 @@ async def refund_rest(unit: OrderUnit) -> bool:
     )
     asked += sum(owed(order, back).amount_minor for back in order.returns if not back.fell_away)
     rest = order.tender.captured_minor - order.tender.refunded_minor - given_up - asked
-    if rest <= 0 or any(_is_replaced(back) for back in order.returns):
+    if rest <= 0 or any(is_replaced(back) for back in order.returns):
         return False
     request_payment(unit, "refund", rest, cause="close")
     return True
@@ -392,12 +386,6 @@ def _refund_shipping(unit: OrderUnit) -> bool:
         unit.set_order(shipping_refunded=True)
         request_payment(unit, "refund", amount, cause="close")
     return bool(amount)
-
-
-def _is_replaced(back: Return) -> bool:
-    """Whether other goods came for those of a claim, and keep their value."""
-    keeps = back.resolution == "exchange" and back.approved_at is not None and not back.fell_away
-    return keeps and any(line.exchanged for line in back.lines)
 
 
 async def void_rest(unit: OrderUnit) -> bool:

@@ -1,9 +1,10 @@
 """How parcels end: delivered, or written off and paid back."""
 
-from adapters.db.money import refund_units, was_given_up
+from adapters.db.money import refund_units
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.orders import Shipment
+from oms.return_money import beyond_claims, was_given_up
 from oms.returns import Return
 
 
@@ -87,22 +88,30 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
         shipment=shipment.id,
         lines=counts,
     )
-    unpaid = _beyond_claims(unit, shipment, counts)
+    unpaid = _write_claimed(unit, shipment, counts)
+    paid = 0
     if not was_given_up(unit.order, shipment.fulfillment_order):
-        await refund_units(unit, unpaid, cause=shipment.id, nothing_left=unit.nothing_is_kept)
+        nothing_left = unit.nothing_is_kept
+        paid = await refund_units(unit, unpaid, cause=shipment.id, nothing_left=nothing_left)
+    if unit.order.undeliverable(shipment.id) is not None:
+        unit.run(
+            "UPDATE returns SET refund_minor = :paid, version = version + 1 WHERE shipment = :id",
+            paid=paid,
+            id=shipment.id,
+        )
     unit.nudge_order("written off")
     unit.nudge_fulfillment(shipment.fulfillment_order, "written off")
 
 
-def _beyond_claims(unit: OrderUnit, shipment: Shipment, counts: dict[int, int]) -> dict[int, int]:
-    """Units of a parcel, less those that claims for lost goods have paid or replaced."""
-    claimed = {line: min(units, unit.order.claimed_as_lost(line)) for line, units in counts.items()}
-    for line, units in claimed.items():
-        if units:
+def _write_claimed(unit: OrderUnit, shipment: Shipment, counts: dict[int, int]) -> dict[int, int]:
+    """Note what claims for lost goods have paid or replaced of a parcel; gives the other units."""
+    unpaid = beyond_claims(unit.order, shipment)
+    for line, units in counts.items():
+        if claimed := units - unpaid.get(line, 0):
             unit.run(
                 "UPDATE shipment_lines SET claimed = :units WHERE shipment = :id AND line = :line",
-                units=units,
+                units=claimed,
                 id=shipment.id,
                 line=line,
             )
-    return {line: units - claimed[line] for line, units in counts.items() if units > claimed[line]}
+    return unpaid

@@ -10,8 +10,8 @@ from adapters.db.return_policies import current_policy
 from adapters.db.returns import Announced, NewReturn, request_return, set_return
 from adapters.db.unit import OrderUnit
 from oms.orders import Order, Shipment
+from oms.return_money import parcel_refund
 from oms.return_policy import VersionedPolicy
-from oms.return_terms import worth_of
 from oms.returns import Terms
 
 
@@ -39,7 +39,6 @@ async def turn_round(unit: OrderUnit, shipment: Shipment) -> str | None:
 def _new(order: Order, shipment: Shipment, policy: VersionedPolicy) -> NewReturn:
     """A return nobody has to approve. What cannot be sold again does not go to the customer."""
     units = {line.line: line.quantity for line in shipment.lines if line.quantity}
-    found = [(line, units[line.line]) for line in order.lines if line.line in units]
     times = policy.policy.times
     return NewReturn(
         lines=tuple(Announced(line, count, "undeliverable") for line, count in units.items()),
@@ -49,9 +48,7 @@ def _new(order: Order, shipment: Shipment, policy: VersionedPolicy) -> NewReturn
             inspect_hours=times.inspect_hours,
             receive_days=times.back_days,
         ),
-        refund_minor=0
-        if shipment.written_off_at is not None
-        else sum(worth_of(order, line, count) for line, count in found),
+        refund_minor=0 if shipment.is_final else parcel_refund(order, shipment),
         kind="undeliverable",
         location=order.fulfillment_order(shipment.fulfillment_order).location,
         policy_version=policy.version,

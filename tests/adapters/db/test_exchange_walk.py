@@ -1,5 +1,9 @@
-"""Exchanges, claims and refunds of one another at will: the books stay sound, nothing is stuck."""
+"""Exchanges, claims and refunds of one another at will: the books stay sound, nothing is stuck.
 
+Each walk is drawn from its seed; `OMS_WALKS` says how many.
+"""
+
+import os
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,6 +18,7 @@ from oms.orders import Order
 from tests.adapters.db.exchanging import CARD, Exchanging
 from tests.adapters.db.stockroom import Stockroom
 
+SEEDS = range(int(os.environ.get("OMS_WALKS", "3")))
 STEPS = 30
 
 
@@ -126,7 +131,7 @@ class Walk:
         )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_whatever_is_exchanged_for_what_the_books_stay_sound(
     stockroom: Stockroom, seed: int
 ) -> None:

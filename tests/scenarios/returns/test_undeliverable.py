@@ -62,7 +62,7 @@ async def test_a_parcel_nobody_took_comes_back_is_paid_back_and_sold_again(world
     (wait,) = (await world.ok("GET", f"/v1/orders/{number}/explain"))["data"]
     assert wait["waiting_for"] == f"{number}-S1 to come back to wh-lyon undelivered, as {number}-R1"
     assert await shelf(world) == {"on_hand": 8, "incoming": 2, "damaged": 0}
-    assert (back["status"], back["refund_minor"]) == ("in_transit", 3998)
+    assert (back["status"], back["refund_minor"]) == ("in_transit", 4488)
 
     for _ in range(2):
         await world.receive(back["id"], 2)
