@@ -5,7 +5,6 @@ route that knows whose it is.
 """
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -75,17 +74,24 @@ async def caller(
     )
 
 
-def only(*roles: str) -> Callable[[Credential], Awaitable[Credential]]:
+class Roles:
     """A dependency that lets these roles in, and operators always."""
 
-    async def allowed(who: Annotated[Credential, Depends(caller)]) -> Credential:
-        if who.role not in (*roles, "operator"):
+    def __init__(self, *roles: str) -> None:
+        self._roles = {*roles, "operator"}
+
+    async def __call__(self, who: Annotated[Credential, Depends(caller)]) -> Credential:
+        """Let them in.
+
+        Raises:
+            Problem: `forbidden`.
+        """
+        if who.role not in self._roles:
             raise Problem("forbidden", f"Not for the role {who.role}.")
         return who
 
-    return allowed
 
-
-Operator = Annotated[Credential, Depends(only())]
-ChannelOrOperator = Annotated[Credential, Depends(only("channel"))]
-NodeOrOperator = Annotated[Credential, Depends(only("node"))]
+Anybody = Annotated[Credential, Depends(caller)]
+Operator = Annotated[Credential, Depends(Roles())]
+ChannelOrOperator = Annotated[Credential, Depends(Roles("channel"))]
+NodeOrOperator = Annotated[Credential, Depends(Roles("node"))]

@@ -1,6 +1,10 @@
 """The OpenAPI document: what our own dependencies read, and what every call may answer."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -11,10 +15,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.answers import if_match
+from api.auth import Roles, caller
 from api.body import JsonBody
 from api.idempotency import optional_key, required_key
 from api.lists import QueryOf
-from api.problems import PROBLEM_JSON
+from api.problems import OWN_PROBLEMS, PROBLEM_JSON, TITLES
 
 _REF = "#/components/schemas/{model}"
 
@@ -75,17 +80,18 @@ def _document(app: FastAPI, routes: Sequence[APIRoute]) -> dict[str, Any]:
     for route in routes:
         for method in route.methods or ():
             _complete(document["paths"][route.path_format][method.lower()], route)
+    _show_examples(document)
     return document
 
 
 def _complete(operation: dict[str, Any], route: APIRoute) -> None:
-    operation["responses"].pop("422", None)
-    operation["responses"]["default"] = {
-        "description": "A problem (RFC 9457).",
-        "content": {PROBLEM_JSON: {"schema": {"$ref": _REF.format(model="Problem")}}},
-    }
     parameters = operation.setdefault("parameters", [])
     calls = list(_calls(route.dependant))
+    operation["responses"].pop("422", None)
+    own = operation.pop(OWN_PROBLEMS, None)
+    if own is not None:
+        operation["responses"] |= _problems({*own, *_usual_problems(route, calls)})
+    operation["responses"]["default"] = _problem("A problem (RFC 9457).")
     for call in calls:
         if isinstance(call, JsonBody):
             schema = {"$ref": _REF.format(model=call.model.__name__)}
@@ -101,6 +107,69 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
         parameters.append(_header("Idempotency-Key", required=True))
     elif optional_key in calls:
         parameters.append(_header("Idempotency-Key", required=False))
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model="Problem")}
+    return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
+
+
+def _problems(codes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What is answered with each status that is no success: its codes, and what they mean."""
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for code in sorted(codes):
+        status, title = TITLES[code]
+        by_status[status].append(f"- `{code}`: {title}")
+    return {
+        str(status): _problem("\n".join(lines)) | {"x-codes": [x.split("`")[1] for x in lines]}
+        for status, lines in sorted(by_status.items())
+    }
+
+
+def _usual_problems(route: APIRoute, calls: Sequence[object]) -> Iterator[str]:
+    """The codes that come with what a route reads, whatever it does."""
+    yield from ("internal_error", "unavailable")
+    if caller in calls:
+        yield "unauthenticated"
+    if any(isinstance(call, Roles) for call in calls):
+        yield "forbidden"
+    if route.param_convertors:
+        yield "not_found"
+    if any(isinstance(call, JsonBody) for call in calls):
+        yield from ("malformed_json", "body_too_large", "validation_failed")
+    if any(isinstance(call, QueryOf) for call in calls):
+        yield "query_invalid"
+    if if_match in calls:
+        yield "version_conflict"
+    if required_key in calls:
+        yield "idempotency_key_missing"
+    if optional_key in calls:
+        for why in ("invalid", "in_flight", "reused"):
+            yield f"idempotency_key_{why}"
+
+
+@cache
+def examples() -> list[dict[str, Any]]:
+    """Calls with their answers, one after the other, as a test really sent them.
+
+    Each has `name`, `role`, `method`, `path` (of the document), `request`, `status`, `answer`.
+    """
+    read = files("api").joinpath("examples", "returns.json").read_text(encoding="utf-8")
+    told: list[dict[str, Any]] = json.loads(read)
+    return told
+
+
+def _show_examples(document: dict[str, Any]) -> None:
+    for each in examples():
+        operation = document["paths"][each["path"]][each["method"]]
+        if each["request"] is not None and each["status"] < 400:
+            _add_example(operation["requestBody"], each["name"], each["request"])
+        _add_example(operation["responses"][str(each["status"])], each["name"], each["answer"])
+
+
+def _add_example(shown: dict[str, Any], name: str, value: Any) -> None:
+    for content in shown["content"].values():
+        content.setdefault("examples", {})[name] = {"summary": name, "value": value}
 
 
 def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:

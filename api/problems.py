@@ -72,6 +72,18 @@ TITLES: dict[str, tuple[int, str]] = {
 """Status and title of every code. `docs/integrate.md` says what to do about each."""
 
 
+OWN_PROBLEMS = "x-own-problems"
+
+
+def may_answer(*codes: str) -> dict[str, Any]:
+    """Say for the OpenAPI document with which codes of its own a route refuses.
+
+    Those that come with its body, key, query or path are known. For `openapi_extra` of a route.
+    """
+    assert set(codes) <= TITLES.keys()
+    return {OWN_PROBLEMS: list(codes)}
+
+
 class Problem(Exception):
     """An answer other than success. `code` is one of `TITLES`."""
 

@@ -8,11 +8,11 @@ from pydantic import Field
 from adapters.db.credentials import Credential
 from adapters.db.return_parcels import carries_others, ends_of
 from adapters.labels import Label, as_pdf, as_qr, as_zpl
-from api.auth import Database
+from api.auth import Anybody, Database
+from api.finding_returns import visible_return
 from api.ids import PathId
 from api.lists import Query, QueryOf, WholeNumber
-from api.problems import Problem, not_found
-from api.returns import Anybody, visible_return
+from api.problems import Problem, may_answer, not_found
 
 router = APIRouter(prefix="/v1/returns", tags=["Returns"])
 
@@ -26,7 +26,12 @@ class ParcelQuery(Query):
 AskedParcel = Annotated[ParcelQuery, Depends(QueryOf(ParcelQuery))]
 
 
-@router.get("/{id}/label.pdf", responses={200: {"content": {"application/pdf": {}}}})
+@router.get(
+    "/{id}/label.pdf",
+    response_class=Response,
+    responses={200: {"content": {"application/pdf": {}}}},
+    openapi_extra=may_answer("invalid_state", "label_void"),
+)
 async def get_return_label_pdf(
     who: Anybody, id: PathId, asked: AskedParcel, db: Database
 ) -> Response:
@@ -34,7 +39,12 @@ async def get_return_label_pdf(
     return Response(as_pdf(await _label(db, id, asked.parcel, who)), media_type="application/pdf")
 
 
-@router.get("/{id}/label.zpl", responses={200: {"content": {"application/zpl": {}}}})
+@router.get(
+    "/{id}/label.zpl",
+    response_class=Response,
+    responses={200: {"content": {"application/zpl": {}}}},
+    openapi_extra=may_answer("invalid_state", "label_void"),
+)
 async def get_return_label_zpl(
     who: Anybody, id: PathId, asked: AskedParcel, db: Database
 ) -> Response:
@@ -43,7 +53,12 @@ async def get_return_label_zpl(
     return Response(as_zpl(label).encode(), media_type="application/zpl")
 
 
-@router.get("/{id}/qr.svg", responses={200: {"content": {"image/svg+xml": {}}}})
+@router.get(
+    "/{id}/qr.svg",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}}},
+    openapi_extra=may_answer("invalid_state", "label_void"),
+)
 async def get_return_qr(who: Anybody, id: PathId, asked: AskedParcel, db: Database) -> Response:
     """Get the code that a post office or a locker scans, so that nothing has to be printed."""
     label = await _label(db, id, asked.parcel, who)

@@ -12,9 +12,9 @@ from api.auth import Database, NodeOrOperator
 from api.body import JsonBody, invalid
 from api.idempotency import OnceOnly
 from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
-from api.problems import Problem
+from api.problems import Problem, may_answer
+from api.return_actions import Action, reached_by
 from api.return_views import LotView, ReturnView
-from api.returns import Action, reached_by
 from oms.fields import Flaw, Id, Moment, Quantity, Wire
 from oms.return_policy import Disposition
 from oms.returns import LotState
@@ -64,7 +64,13 @@ class ReturnLotQuery(ListQuery):
     sku: Id | None = None
 
 
-@router.post("/returns/{id}/lots/{lot}/place", response_model=ReturnView)
+@router.post(
+    "/returns/{id}/lots/{lot}/place",
+    response_model=ReturnView,
+    openapi_extra=may_answer(
+        "location_unknown", "sku_unknown", "quantity_too_large", "invalid_state"
+    ),
+)
 async def place_lot(
     who: NodeOrOperator,
     lot: LotId,
@@ -85,7 +91,7 @@ async def place_lot(
     )
 
 
-@router.get("/return-lots", response_model=ReturnLotList)
+@router.get("/return-lots", response_model=ReturnLotList, openapi_extra=may_answer())
 async def list_lots(
     who: NodeOrOperator,
     db: Database,

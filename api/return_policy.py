@@ -16,7 +16,7 @@ from api.answers import Answer, IfMatch, answer, version_conflict
 from api.auth import Database, Operator
 from api.body import JsonDocument
 from api.lists import ListQuery, Query, QueryOf, WholeNumber, decode_cursor, page
-from api.problems import Problem, not_found
+from api.problems import Problem, may_answer, not_found
 from api.routing import Checked, flaw_views, nobody
 from oms.document_checks import MOST_TOLD
 from oms.fields import Flaw, Moment, Wire
@@ -50,7 +50,12 @@ class VersionQuery(Query):
 Document = Annotated[Any, Depends(JsonDocument(ReturnPolicy))]
 
 
-@router.put("", response_model=ReturnPolicyVersion, responses={201: {"model": ReturnPolicyVersion}})
+@router.put(
+    "",
+    response_model=ReturnPolicyVersion,
+    responses={201: {"model": ReturnPolicyVersion}},
+    openapi_extra=may_answer(),
+)
 async def put_return_policy(
     who: Operator, body: Document, db: Database, if_version: IfMatch
 ) -> Response:
@@ -65,7 +70,7 @@ async def put_return_policy(
     return _answer(outcome, 201 if outcome.policy.version == 1 else 200).response()
 
 
-@router.post("/check", response_model=Checked)
+@router.post("/check", response_model=Checked, openapi_extra=may_answer())
 async def check_return_policy(who: Operator, body: Document, db: Database) -> Response:
     """Tell what is wrong with a policy, and what may be a slip; nothing is stored."""
     async with db.connect() as tx:
@@ -76,7 +81,7 @@ async def check_return_policy(who: Operator, body: Document, db: Database) -> Re
     return answer(Checked(errors=flaw_views(flaws), notes=flaw_views(notes))).response()
 
 
-@router.get("", response_model=ReturnPolicyVersion)
+@router.get("", response_model=ReturnPolicyVersion, openapi_extra=may_answer("not_found"))
 async def get_return_policy(
     who: Operator, db: Database, query: Annotated[VersionQuery, Depends(QueryOf(VersionQuery))]
 ) -> Response:
@@ -91,7 +96,7 @@ async def get_return_policy(
     return _answer(found).response()
 
 
-@router.get("/versions", response_model=ReturnPolicyList)
+@router.get("/versions", response_model=ReturnPolicyList, openapi_extra=may_answer())
 async def list_return_policies(
     who: Operator, db: Database, query: Annotated[ListQuery, Depends(QueryOf(ListQuery))]
 ) -> Response:

@@ -12,8 +12,8 @@ from api.answers import answer
 from api.auth import ChannelOrOperator, Database
 from api.body import JsonBody
 from api.orders import visible_order
-from api.problems import Problem
-from api.returns import not_returnable
+from api.problems import Problem, may_answer
+from api.return_asking import not_returnable
 from oms.fields import Moment, Wire
 from oms.orders import Order
 from oms.return_policy import Moment as PaidAt
@@ -56,7 +56,11 @@ class ReturnQuote(Wire):
     lines: list[QuotedLine]
 
 
-@router.post("/quote", response_model=ReturnQuote)
+@router.post(
+    "/quote",
+    response_model=ReturnQuote,
+    openapi_extra=may_answer("not_found", "not_returnable", "resolution_unsupported"),
+)
 async def quote_return(
     who: ChannelOrOperator,
     body: Annotated[ReturnRequest, Depends(JsonBody(ReturnRequest))],

@@ -10,6 +10,7 @@ from adapters.db.return_reports import Asked, By, ReportRow, read_report
 from api.answers import answer
 from api.auth import Database, Operator
 from api.lists import MAX_LIMIT, Query, QueryOf, WholeNumber
+from api.problems import may_answer
 from oms.fields import Id, Moment, Wire
 
 router = APIRouter(prefix="/v1/reports", tags=["Returns"])
@@ -66,7 +67,7 @@ class ReturnReport(Wire):
     data: list[ReturnRate]
 
 
-@router.get("/returns", response_model=ReturnReport)
+@router.get("/returns", response_model=ReturnReport, openapi_extra=may_answer())
 async def report_returns(
     who: Operator,
     db: Database,

@@ -24,7 +24,7 @@ from api.body import JsonBody
 from api.idempotency import OnceOnly, OptionallyOnce
 from api.ids import PathId
 from api.lists import ListQuery, QueryOf, Truth, cursor_time, decode_cursor, page
-from api.problems import Problem, not_found, refused, unknown_field
+from api.problems import Problem, may_answer, not_found, refused, unknown_field
 from api.return_views import ReturnView, return_view
 from api.wiring import SettingsOfApi
 from oms.cancelling import Refusal
@@ -133,6 +133,7 @@ class FoundGoodsResolution(Wire):
     status_code=201,
     response_model=UnannouncedReceipt,
     responses={200: {"model": UnannouncedReceipt}},
+    openapi_extra=may_answer("not_found", "location_unknown"),
 )
 async def receive_unannounced(
     who: NodeOrOperator,
@@ -221,7 +222,7 @@ def _view(row: books.FoundRow) -> FoundGoodsView:
 # --- found ----------------------------------------------------------------------------------
 
 
-@router.get("/found-goods", response_model=FoundGoodsList)
+@router.get("/found-goods", response_model=FoundGoodsList, openapi_extra=may_answer())
 async def list_found_goods(
     who: NodeOrOperator,
     db: Database,
@@ -239,7 +240,11 @@ async def list_found_goods(
     return answer(body).response()
 
 
-@router.post("/found-goods/{id}/resolve", response_model=FoundGoodsView)
+@router.post(
+    "/found-goods/{id}/resolve",
+    response_model=FoundGoodsView,
+    openapi_extra=may_answer("line_unknown", "quantity_too_large", "sku_unknown", "invalid_state"),
+)
 async def resolve_found_goods(
     who: Operator,
     id: PathId,

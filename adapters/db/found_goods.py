@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.db.parcels import record_scan
 from adapters.db.return_asking import tags_of
 from adapters.db.return_policies import current_policy
-from adapters.db.return_receipts import Arrived, receive_goods
+from adapters.db.return_receipts import KEEP_FOUND, Arrived, receive_goods
 from adapters.db.returns import Announced, NewReturn, change_return
 from adapters.db.returns import request_return as write_return
 from adapters.db.stock import StockChange, apply_changes
@@ -166,19 +166,6 @@ async def _announce(unit: OrderUnit, location: str, found: Sequence[Found]) -> s
 
 # --- found ----------------------------------------------------------------------------------
 
-# They wait for a person from here on, which is told with them: once, like them.
-_KEEP = """
-WITH kept AS (
-    INSERT INTO found_goods (location, reference, line, sku, quantity, condition, return_id, at,
-        actor)
-    VALUES (:location, :reference, :line, :sku, :quantity, :condition, :back, :at, :actor)
-    ON CONFLICT DO NOTHING RETURNING *
-)
-INSERT INTO stock_events (at, kind, sku, location, data)
-SELECT at, 'found_goods.waiting', sku, location, jsonb_build_object('found', id::text,
-    'quantity', quantity, 'condition', condition, 'return', return_id) FROM kept
-"""
-
 
 def _rows(
     goods: Goods, found: Sequence[Found], order: Order | None, back: str | None
@@ -204,7 +191,7 @@ def _rows(
 def keep(unit: OrderUnit, goods: Goods, found: Sequence[Found], back: str | None) -> None:
     """Keep what is beyond all that was sent until a person says what it is."""
     for row in _rows(goods, found, unit.order, back):
-        unit.run(_KEEP, **row, at=unit.at, actor=unit.actor)
+        unit.run(KEEP_FOUND, **row, at=unit.at, actor=unit.actor)
 
 
 async def keep_unknown(tx: AsyncConnection, goods: Goods, *, at: datetime, actor: str) -> bool:
@@ -212,7 +199,7 @@ async def keep_unknown(tx: AsyncConnection, goods: Goods, *, at: datetime, actor
     if await taken_in(tx, goods, None):
         return False
     for row in _rows(goods, goods.found, None, None):
-        await tx.execute(text(_KEEP), {**row, "at": at, "actor": actor})
+        await tx.execute(text(KEEP_FOUND), {**row, "at": at, "actor": actor})
     return True
 
 

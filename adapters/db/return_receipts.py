@@ -152,6 +152,20 @@ def _scan(back: Return, key: str) -> str:
     return f"{back.id}:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
+# They wait for a person from here on, which is told with them: once, like them.
+KEEP_FOUND = """
+WITH kept AS (
+    INSERT INTO found_goods (location, reference, line, sku, quantity, condition, return_id, at,
+        actor)
+    VALUES (:location, :reference, :line, :sku, :quantity, :condition, :back, :at, :actor)
+    ON CONFLICT DO NOTHING RETURNING *
+)
+INSERT INTO stock_events (at, kind, sku, location, data)
+SELECT at, 'found_goods.waiting', sku, location, jsonb_build_object('found', id::text,
+    'quantity', quantity, 'condition', condition, 'return', return_id) FROM kept
+"""
+
+
 def _find_goods(
     unit: OrderUnit, back: Return, nobodys: Sequence[Arrived], location: str, scan: str
 ) -> None:
@@ -160,16 +174,14 @@ def _find_goods(
         line = unit.order.line(each.line)
         assert line is not None
         unit.run(
-            "INSERT INTO found_goods (location, reference, line, sku, quantity, condition,"
-            " return_id, at, actor) VALUES (:location, :scan, :number, :sku, :units, :condition,"
-            " :id, :at, :actor)",
+            KEEP_FOUND,
             location=location,
-            scan=scan,
-            number=number,
+            reference=scan,
+            line=number,
             sku=each.sku if each.condition == "wrong_item" else line.sku,
-            units=each.quantity,
+            quantity=each.quantity,
             condition=each.condition,
-            id=back.id,
+            back=back.id,
             at=unit.at,
             actor=unit.actor,
         )

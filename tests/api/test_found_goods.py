@@ -105,8 +105,7 @@ async def test_that_goods_wait_is_told_once_and_once_that_they_no_longer_do(api:
     for _ in range(2):
         await resolve(api, id, disposition="dispose")
 
-    query = {"location": "wh-paris", "limit": 1000}
-    told = (await api.operator.get("/v1/stock/events", params=query)).json()["data"]
+    told = (await api.operator.get("/v1/stock/events?location=wh-paris&limit=1000")).json()["data"]
 
     about = [each for each in told if each["data"].get("found") == id]
     assert [each["kind"] for each in about] == ["found_goods.waiting", "found_goods.resolved"]

@@ -9,7 +9,7 @@ import pytest
 from adapters.db import parcels, return_asking
 from adapters.db.book import SqlBook
 from adapters.db.unit import OrderUnit
-from api import returns as returns_api
+from api.finding_returns import shown_return
 from oms.policy import Policy
 from tests.api.conftest import Api, key
 from tests.api.orders import Carried, a_shop, an_offer
@@ -483,14 +483,14 @@ async def test_an_inspection_that_was_cut_off_before_its_answer_counts_once(
 ) -> None:
     id = (await ask(api, await delivered(api), 2))["id"]
     await act(api, id, "receive", found(2))
-    shown, cuts = returns_api.shown_return, iter([True])
+    cuts = iter([True])
 
     async def cut_off(*about: Any) -> Any:
         if next(cuts, False):
             raise ConnectionError("cut off")
-        return await shown(*about)
+        return await shown_return(*about)
 
-    monkeypatch.setattr(returns_api, "shown_return", cut_off)
+    monkeypatch.setattr("api.return_actions.shown_return", cut_off)
     same, body = key(), decided(1, accepted=accepted)
     with pytest.raises(ConnectionError):
         await api.node.post(f"{PATH}/{id}/inspect", json=body, headers=same)
