@@ -1,8 +1,9 @@
 """How commands ask the HTTP API: where it is, with which key, and what they say if it refuses."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
@@ -14,6 +15,7 @@ from workers.state import read_running
 
 REFUSED, NO_API = 1, 3
 T = TypeVar("T")
+Json = dict[str, Any]
 
 ApiUrl = Annotated[str | None, typer.Option(envvar="OMS_API_URL", help="Where the API listens.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="OMS_API_KEY", help="An operator's API key.")]
@@ -42,6 +44,22 @@ def ask_api(ask: Callable[[ApiClient], Awaitable[T]], url: str | None, key: str 
         leave(REFUSED, problem_view(refused))
     except ApiUnreachable as error:
         leave(NO_API, Text(f"The API does not answer ({error}). See `oms doctor`."))
+
+
+async def with_timeline(api: ApiClient, path: str, name: str) -> Json:
+    """Read what stands at a path, under `name`, and everything that happened to it."""
+    return {
+        name: await api.get(path),
+        "timeline": [event async for event in api.every(f"{path}/timeline")],
+    }
+
+
+def print_answer(document: Json, as_json: bool, *views: RenderableType) -> None:
+    """Print what the API answered: the document for machines, views of it for people."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        Console().print(*views, sep="\n")
 
 
 def problem_view(refused: ApiRefused) -> RenderableType:

@@ -7,21 +7,25 @@ leave 0 when done, 1 when the API refused, 3 when there is no API to ask.
 import json
 import uuid
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console, RenderableType
 from rich.text import Text
 
-from workers.api_client import ApiClient
-from workers.asking import ApiKey, ApiUrl, AsJson, ask_api
+from workers.asking import (
+    ApiKey,
+    ApiUrl,
+    AsJson,
+    Json,
+    ask_api,
+    print_answer,
+    with_timeline,
+)
 from workers.commands_recover import run_restart
 from workers.order_views import explain_view, order_view, timeline_view
 
 app = typer.Typer(help="Look at one order, cancel it, or settle what it is parked on.")
-
-Json = dict[str, Any]
 
 
 class Resolution(StrEnum):
@@ -41,16 +45,9 @@ def show(
     number: Number, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """Show an order: statuses, units by bucket, money, parcels and everything that happened."""
-
-    async def ask(api: ApiClient) -> Json:
-        path = _path(number)
-        return {
-            "order": await api.get(path),
-            "timeline": [event async for event in api.every(f"{path}/timeline")],
-        }
-
-    found = ask_api(ask, api_url, api_key)
-    _print(found, as_json, order_view(found["order"]), timeline_view(found["timeline"]))
+    path = _path(number)
+    found = ask_api(lambda api: with_timeline(api, path, "order"), api_url, api_key)
+    print_answer(found, as_json, order_view(found["order"]), timeline_view(found["timeline"]))
 
 
 @app.command()
@@ -59,7 +56,7 @@ def explain(
 ) -> None:
     """Say what an order waits for, since when, until when, what then, and what you may do."""
     found = ask_api(lambda api: api.get(f"{_path(number)}/explain"), api_url, api_key)
-    _print(found, as_json, explain_view(number, found["data"], found.get("routing", ())))
+    print_answer(found, as_json, explain_view(number, found["data"], found.get("routing", ())))
 
 
 @app.command()
@@ -92,7 +89,7 @@ def cancel(
         api_key,
     )
     word = "Cancelled." if answer.status == 200 else "The location is asked; see `oms order show`."
-    _print(answer.body, as_json, order_view(answer.body), Text(word, "bold"))
+    print_answer(answer.body, as_json, order_view(answer.body), Text(word, "bold"))
 
 
 @app.command()
@@ -122,7 +119,7 @@ def resolve(
         api_url,
         api_key,
     )
-    _print(answer.body, as_json, Text(f"{step} of {number}: {action.value}.", "bold"))
+    print_answer(answer.body, as_json, Text(f"{step} of {number}: {action.value}.", "bold"))
 
 
 @app.command()
@@ -144,10 +141,3 @@ def restart(
 
 def _path(number: str) -> str:
     return f"/v1/orders/{quote(number, safe='')}"
-
-
-def _print(document: Json, as_json: bool, *views: RenderableType) -> None:
-    if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        Console().print(*views, sep="\n")

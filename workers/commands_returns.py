@@ -4,27 +4,30 @@ Commands leave 0 when done, 1 when the API refused, 3 when there is no API to as
 """
 
 import csv
-import json
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console, RenderableType
 
 from workers import commands_return_policy
-from workers.api_client import ApiClient
-from workers.asking import ApiKey, ApiUrl, AsJson, ask_api
+from workers.asking import (
+    ApiKey,
+    ApiUrl,
+    AsJson,
+    Json,
+    ask_api,
+    print_answer,
+    with_timeline,
+)
 from workers.order_views import explain_view, timeline_view
 from workers.return_report_views import report_view
 from workers.return_views import return_view, returns_view
 
 app = typer.Typer(help="What comes back, how much of it, and by which rules.")
 app.add_typer(commands_return_policy.app, name="policy")
-
-Json = dict[str, Any]
 
 RETURNS, REPORT = "/v1/returns", "/v1/reports/returns"
 MOST_LISTED = 100
@@ -58,22 +61,15 @@ def list_returns(
     names = {"order": order, "status": status, "location": location, "kind": kind}
     asked = {name: value for name, value in names.items() if value is not None}
     found = ask_api(lambda api: api.get(RETURNS, limit=limit, **asked), api_url, api_key)
-    _print(found, as_json, returns_view(found["data"]))
+    print_answer(found, as_json, returns_view(found["data"]))
 
 
 @app.command()
 def show(id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """Show a return: how far it is, what arrived, where it lies, money, what happened."""
-
-    async def ask(api: ApiClient) -> Json:
-        path = _path(id)
-        return {
-            "return": await api.get(path),
-            "timeline": [event async for event in api.every(f"{path}/timeline")],
-        }
-
-    found = ask_api(ask, api_url, api_key)
-    _print(found, as_json, return_view(found["return"]), timeline_view(found["timeline"]))
+    path = _path(id)
+    found = ask_api(lambda api: with_timeline(api, path, "return"), api_url, api_key)
+    print_answer(found, as_json, return_view(found["return"]), timeline_view(found["timeline"]))
 
 
 @app.command()
@@ -82,7 +78,7 @@ def explain(
 ) -> None:
     """Say what a return waits for, since when, until when, what then, and what you may do."""
     found = ask_api(lambda api: api.get(f"{_path(id)}/explain"), api_url, api_key)
-    _print(found, as_json, explain_view(id, found["data"]))
+    print_answer(found, as_json, explain_view(id, found["data"]))
 
 
 @app.command()
@@ -122,18 +118,11 @@ def report(
     if as_csv:
         _write_csv(found["data"])
     else:
-        _print(found, as_json, report_view(found))
+        print_answer(found, as_json, report_view(found))
 
 
 def _path(id: str) -> str:
     return f"{RETURNS}/{quote(id, safe='')}"
-
-
-def _print(document: Json, as_json: bool, *views: RenderableType) -> None:
-    if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        Console().print(*views, sep="\n")
 
 
 def _moment(day: datetime) -> str:
