@@ -1,6 +1,6 @@
 """Places that hold stock."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -9,13 +9,13 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from adapters.db import master
-from api.answers import IfMatch, answer
+from api.answers import IfMatch
 from api.auth import Database, Operator
 from api.body import JsonBody, invalid
 from api.ids import PathId
-from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
+from api.lists import ListQuery, QueryOf
 from api.problems import Problem
-from api.writing import put_resource, read_resource, shown
+from api.writing import list_resources, put_resource, read_resource
 from oms.fields import (
     Address,
     Amount,
@@ -146,22 +146,7 @@ async def list_locations(
     who: Operator, db: Database, query: Annotated[ListQuery, Depends(QueryOf(ListQuery))]
 ) -> Response:
     """List locations, newest first."""
-    after = position_of(query.cursor)
-    async with db.connect() as tx:
-        rows = await master.list_newest(tx, master.LOCATIONS, after=after, limit=query.limit + 1)
-    found = page(
-        rows,
-        query.limit,
-        show=lambda row: shown(Location, row),
-        position=lambda row: (row["created_at"].isoformat(), row["id"]),
-    )
-    return answer(found).response()
-
-
-def position_of(cursor: str | None) -> tuple[datetime, str] | None:
-    """Read a cursor of a list of master data: when the last one shown was made, and its id."""
-    position = decode_cursor(cursor, str, str)
-    return None if position is None else (cursor_time(position[0]), position[1])
+    return await list_resources(db, master.LOCATIONS, query, Location)
 
 
 def _check(body: LocationBody) -> None:

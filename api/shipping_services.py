@@ -7,13 +7,13 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.db import master
-from api.answers import IfMatch, answer
+from api.answers import IfMatch
 from api.auth import Database, Operator
 from api.body import JsonBody
 from api.ids import PathId
-from api.lists import ListQuery, QueryOf, page
-from api.locations import Closing, Kind, Some, Weekday, no_repeats, position_of
-from api.writing import put_resource, read_resource, shown
+from api.lists import ListQuery, QueryOf
+from api.locations import Closing, Kind, Some, Weekday, no_repeats
+from api.writing import list_resources, put_resource, read_resource
 from oms.fields import Amount, Country, Currency, Id, Wire
 from oms.places import is_country
 
@@ -114,15 +114,4 @@ async def list_shipping_services(
     who: Operator, db: Database, query: Annotated[ListQuery, Depends(QueryOf(ListQuery))]
 ) -> Response:
     """List services, newest first."""
-    after = position_of(query.cursor)
-    async with db.connect() as tx:
-        rows = await master.list_newest(
-            tx, master.SHIPPING_SERVICES, after=after, limit=query.limit + 1
-        )
-    found = page(
-        rows,
-        query.limit,
-        show=lambda row: shown(ShippingService, row),
-        position=lambda row: (row["created_at"].isoformat(), row["id"]),
-    )
-    return answer(found).response()
+    return await list_resources(db, master.SHIPPING_SERVICES, query, ShippingService)

@@ -1,4 +1,4 @@
-"""PUT and GET of one whole resource, the same for every kind of master data."""
+"""PUT, GET and lists of whole resources, the same for every kind of master data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.db import master
 from api.answers import answer, version_conflict
+from api.lists import ListQuery, cursor_time, decode_cursor, page
 from api.problems import not_found
 
 
@@ -39,6 +40,23 @@ async def put_resource(
     status = 201 if outcome.created else 200
     resource = shown(model, outcome.row)
     return answer(resource, status, version=outcome.row["version"]).response()
+
+
+async def list_resources(
+    db: AsyncEngine, table: Table, query: ListQuery, model: type[BaseModel]
+) -> Response:
+    """List resources, newest first. A cursor tells when the last one shown was made, and its id."""
+    position = decode_cursor(query.cursor, str, str)
+    after = None if position is None else (cursor_time(position[0]), position[1])
+    async with db.connect() as tx:
+        rows = await master.list_newest(tx, table, after=after, limit=query.limit + 1)
+    body = page(
+        rows,
+        query.limit,
+        show=lambda row: shown(model, row),
+        position=lambda row: (row["created_at"].isoformat(), row["id"]),
+    )
+    return answer(body).response()
 
 
 async def read_resource(db: AsyncEngine, table: Table, id: str, model: type[BaseModel]) -> Response:
