@@ -176,6 +176,19 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 
 
 @every_page
+def test_every_file_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if "**Status:** superseded" in text:
+        return  # it stays as it was written, its files may be gone
+    homes = "|".join(each.name for each in ROOT.iterdir() if re.match("[a-z]", each.name))
+
+    for path in re.findall(rf"`((?:{homes})/[\w./*-]*)`", text):
+        assert list(ROOT.glob(path.rstrip("/"))), path
+    for name in re.findall(r"`(\w+\.py)`", text):
+        assert [*ROOT.glob(f"*/{name}"), *ROOT.glob(f"*/*/{name}")], name
+
+
+@every_page
 def test_every_setting_a_page_names_is_on_the_settings_page(page: Path) -> None:
     settings = rows_of((ROOT / "docs/settings.md").read_text(encoding="utf-8"))
     # The command line's own, described where it is used.
