@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -78,20 +78,6 @@ def pointer_to(loc: Sequence[int | str], document: Any) -> str:
 def escaped(name: str) -> str:
     """One step of a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
-
-
-def at_pointer(document: Any, pointer: str) -> Any:
-    """What a pointer of ours points at; None where there is nothing."""
-    here = document
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(here, Mapping):
-            here = here.get(name)
-        elif isinstance(here, list) and name.isdecimal() and int(name) < len(here):
-            here = here[int(name)]
-        else:
-            return None
-    return here
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

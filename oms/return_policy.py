@@ -25,7 +25,6 @@ Moment = Literal["scan", "receipt", "inspection"]
 """The carrier's first scan, the goods' arrival, or their inspection. A later one is stricter."""
 
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
-DISPOSITIONS: tuple[Disposition, ...] = get_args(Disposition)
 FAULTS_OF_OURS = ("damaged", "wrong_item", "not_as_described", "defective", "lost", "late")
 """Reasons for which nobody pays a fee, and the outbound way is given back with the whole order,
 whatever the rule says of it."""

@@ -25,8 +25,6 @@ from oms.ports import Message
 ANSWER_APPLIED_WITHIN = timedelta(seconds=5)
 """How long a deadline gives way to an answer that is stored and not applied yet."""
 
-REJECT_REASONS = ("out_of_stock", "damaged", "capacity", "closed", "other")
-
 
 class Parcel(Message):
     """A packed box: grams, and units by line."""

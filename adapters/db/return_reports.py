@@ -8,13 +8,12 @@ of adjoining periods never overlap, and no more comes back than was sold.
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 By = Literal["sku", "reason", "location", "condition", "channel"]
-BY: tuple[By, ...] = get_args(By)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
