@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.db.audit import BEHIND, LEVELS
 from adapters.db.stock import BUCKETS, create_places, lock_places
+from adapters.db.stock_audit import BEHIND, LEVELS
 from adapters.db.stock_events import StockEvent, tell, tell_rules_changed
 from oms.drift import NAMED, Drift, count_drift, excess, level_drift, vanished, waiting
 
