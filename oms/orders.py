@@ -11,7 +11,8 @@ from pydantic import Field
 
 from oms.money import share
 from oms.numbers import is_return_id
-from oms.promises import Milestone, Standing
+from oms.outlook import Standing
+from oms.promises import Milestone
 from oms.returns import Return
 from oms.stored import Stored
 

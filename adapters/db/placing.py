@@ -26,9 +26,9 @@ from adapters.db.unit import OrderUnit
 from adapters.metrics import RACES_LOST
 from oms.money import allot, format_money
 from oms.orders import EXCHANGE_HOLD, UPFRONT_TENDERS, Order
+from oms.outlook import Outlook
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
-from oms.promises import Outlook
 from oms.sourcing import Missing
 
 RACES = 50

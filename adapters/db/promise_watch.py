@@ -22,8 +22,9 @@ from adapters.db.promises import (
     read_places,
     services_to,
 )
+from oms.outlook import Outlook, Part, Standing, outlook
 from oms.policy import Policy
-from oms.promises import Milestone, Outlook, Part, Place, Service, Standing, Terms, outlook
+from oms.promises import Milestone, Place, Service, Terms
 
 PAGE = 500
 """So many orders are read by one statement."""

@@ -12,22 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.holidays import public_holidays
+from oms.outlook import Part, Stage, Standing, outlook
 from oms.places import Point, is_country, time_zone
 from oms.promises import (
     Calendar,
     Destination,
     Milestone,
-    Part,
     Place,
     Promise,
     Service,
-    Stage,
-    Standing,
     Terms,
     Units,
     collected,
     delivered,
-    outlook,
     work_begins,
 )
 
