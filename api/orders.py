@@ -27,6 +27,7 @@ from oms.fields import Id, Moment, Wire, Words
 from oms.orders import Order
 from oms.placing import OrderRequest
 from oms.reasons import words
+from oms.return_explain import explain_returns
 
 router = APIRouter(prefix="/v1/orders", tags=["Orders"])
 
@@ -62,7 +63,7 @@ class Timeline(Wire):
 
 
 class Explanation(Wire):
-    """Everything an order waits for; nothing when it is closed.
+    """Everything an order and its returns wait for; nothing when all are closed.
 
     `routing`: why it is served from where it is, the newest decision in words, the choice first.
     """
@@ -171,6 +172,7 @@ async def explain_order(
         queue = await places_in_the_queue(tx, order, datetime.now(UTC))
         decided = await newest_decision(tx, number)
     waits = [*explain(order, silent=settings.policy.silent, queue=queue)]
+    waits += explain_returns(order, waits)
     if waits and mode.is_reconciling:
         waits.insert(0, _rest(mode))
     told = () if decided is None else words(decided.record)[:MOST_WORDS]

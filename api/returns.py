@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from adapters.db import lists
 from adapters.db.return_asking import ask_return
-from adapters.db.return_lists import ReturnFilter, return_ids, return_timeline
+from adapters.db.return_lists import ReturnFilter, return_ids, return_timeline, settlements
 from adapters.db.unit import load_orders
 from api.answers import answer
 from api.auth import Anybody, Database
@@ -22,6 +22,7 @@ from oms.explain import Wait
 from oms.fields import Id, Wire
 from oms.numbers import order_of
 from oms.return_explain import explain_return
+from oms.return_reckoning import why_refund
 from oms.return_requests import ReturnRequest
 from oms.returns import ReturnStatus
 
@@ -42,9 +43,13 @@ class ReturnList(Wire):
 
 
 class ReturnExplanation(Wire):
-    """Everything a return waits for; nothing when it is closed."""
+    """Everything a return waits for; nothing when it is closed.
+
+    `refund`: why it gives back what it does, in sentences: what was agreed, by line, and how.
+    """
 
     data: list[Wait]
+    refund: list[str]
 
 
 class ReturnQuery(ListQuery):
@@ -157,5 +162,9 @@ async def get_timeline(
 async def explain(who: Anybody, id: PathId, db: Database) -> Response:
     """Tell what a return waits for, until when, what happens then, and what can be done now."""
     order, back = await visible_return(db, id, who)
-    body = ReturnExplanation(data=[*explain_return(order, back)])
+    async with db.connect() as tx:
+        settled = await settlements(tx, order.number, id)
+    body = ReturnExplanation(
+        data=[*explain_return(order, back)], refund=[*why_refund(order, back, settled)]
+    )
     return answer(body, version=back.version).response()

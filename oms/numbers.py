@@ -137,6 +137,15 @@ def fulfillment_workflow_id(fulfillment_order: str) -> str:
     return f"fulfillment/{fulfillment_order}"
 
 
+_RETURN_RUN = "return/"
+
+
 def return_workflow_id(id: str) -> str:
     """The id of the workflow that carries one return."""
-    return f"return/{id}"
+    return f"{_RETURN_RUN}{id}"
+
+
+def return_carried_by(workflow_id: str) -> str | None:
+    """The return that a workflow carries; None if it carries something else."""
+    id = workflow_id.removeprefix(_RETURN_RUN)
+    return id if id != workflow_id else None

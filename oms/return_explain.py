@@ -1,7 +1,9 @@
 """What a return waits for: since when, until when, what happens then, what can be done now."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import Any
 
 from oms.explain import Action, Wait, parked_wait
 from oms.numbers import return_workflow_id
@@ -25,6 +27,21 @@ def explain_return(order: Order, back: Return) -> tuple[Wait, ...]:
         return ()
     waits = (*_on_people(order, back), *_on_goods(back), *_on_money(order, back))
     return waits or (_on_the_end(back),)
+
+
+def explain_returns(order: Order, told: Collection[Wait]) -> tuple[Wait, ...]:
+    """Tell what the returns of an order wait for, each by its name, but what was `told` already.
+
+    Parcels that turned round are the order's own to tell while it is open.
+    """
+    steps = {wait.step for wait in told} - {None}
+    return tuple(
+        wait.model_copy(update={"waiting_for": f"{back.short_id}: {wait.waiting_for}"})
+        for back in order.returns
+        if order.closed_at is not None or back.kind != "undeliverable"
+        for wait in explain_return(order, back)
+        if wait.step not in steps
+    )
 
 
 def _in_words(back: Return) -> str:
@@ -58,7 +75,7 @@ def _on_goods(back: Return) -> Iterator[Wait]:
             + ("a person is called" if has_left(back) else "it expires"),
             actions=(
                 *(() if has_left(back) else (_action(back, "cancel"),)),
-                _action(back, "receive"),
+                _receive(back),
             ),
         )
     elif awaits_goods(back):
@@ -67,7 +84,7 @@ def _on_goods(back: Return) -> Iterator[Wait]:
             since=back.received_at or back.scanned_at or back.approved_at,
             until=back.receive_by,
             then="a person is called",
-            actions=(_action(back, "receive"),),
+            actions=(_receive(back),),
         )
     yield from _on_inspection(back)
 
@@ -80,7 +97,7 @@ def _on_inspection(back: Return) -> Iterator[Wait]:
             since=waiting[0].at,
             until=back.inspect_by,
             then="a person is called",
-            actions=(_action(back, "inspect"),),
+            actions=(_inspect(back),),
         )
     refused = [lot for lot in back.lots if lot.state == "rejected"]
     if refused:
@@ -123,5 +140,28 @@ def _on_the_end(back: Return) -> Wait:
     )
 
 
-def _action(back: Return, verb: str) -> Action:
-    return Action(action=verb, method="POST", path=f"/v1/returns/{back.id}/{verb}", body={})
+def _receive(back: Return) -> Action:
+    """What is still awaited, as if it came as it should."""
+    awaited = [
+        {"line": each.line, "quantity": each.expected, "condition": "as_new"}
+        for each in back.lines
+        if each.expected
+    ]
+    return _action(back, "receive", location=back.location or "", lines=awaited)
+
+
+def _inspect(back: Return) -> Action:
+    """What waits to be looked at, as if all of it were taken."""
+    units: Counter[tuple[int, str]] = Counter()
+    for lot in back.lots:
+        if lot.state == "received":
+            units[lot.line, lot.condition] += lot.quantity
+    lines = [
+        {"line": line, "quantity": count, "condition": condition, "accepted": True}
+        for (line, condition), count in units.items()
+    ]
+    return _action(back, "inspect", lines=lines)
+
+
+def _action(back: Return, verb: str, **body: Any) -> Action:
+    return Action(action=verb, method="POST", path=f"/v1/returns/{back.id}/{verb}", body=body)

@@ -21,10 +21,12 @@ class Owed:
 
     `amount_minor` of the order's own money; `carried_minor` by the order that holds money which an
     earlier exchange brought along. `fee_minor` and `shipping_minor` are in them already.
+    `lines_minor`: what the units are worth, by line, before both.
     """
 
     settle: dict[int, int] = field(default_factory=dict)
     refund: dict[int, int] = field(default_factory=dict)
+    lines_minor: dict[int, int] = field(default_factory=dict)
     amount_minor: int = 0
     fee_minor: int = 0
     shipping_minor: int = 0
@@ -171,13 +173,15 @@ class _Part(NamedTuple):
 
 def owed(order: Order, back: Return) -> Owed:
     """What is due for a return now. Nothing is taken back that was given already."""
-    settle, refund, money = {}, {}, Counter[str]()
+    settle, refund, worth, money = {}, {}, {}, Counter[str]()
     for each in back.lines:
         line = order.line(each.line)
         assert line is not None, "a return is of lines of its order"
         exchanged = back.resolution == "exchange"
         part = (_exchanged if exchanged else _refunded)(order, back, line, each)
         money += part.money
+        if part.money:
+            worth[each.line] = part.money.total()
         if part.settle:
             settle[each.line] = part.settle
         if part.refund:
@@ -188,6 +192,7 @@ def owed(order: Order, back: Return) -> Owed:
     return Owed(
         settle=settle,
         refund=refund,
+        lines_minor=worth,
         amount_minor=amount,
         fee_minor=fee,
         shipping_minor=shipping,

@@ -168,6 +168,7 @@ class Return(Stored):
     via: str
     resolution: Resolution
     location: str | None
+    policy_version: int = 0
     terms: Terms
     refund_minor: int
     fee_left_minor: int = 0

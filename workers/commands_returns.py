@@ -24,7 +24,7 @@ from workers.asking import (
 )
 from workers.order_views import explain_view, timeline_view
 from workers.return_report_views import report_view
-from workers.return_views import return_view, returns_view
+from workers.return_views import reckoning_view, return_view, returns_view
 
 app = typer.Typer(help="What comes back, how much of it, and by which rules.")
 app.add_typer(commands_return_policy.app, name="policy")
@@ -76,9 +76,10 @@ def show(id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson
 def explain(
     id: Id, api_url: ApiUrl = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
-    """Say what a return waits for, since when, until when, what then, and what you may do."""
+    """Say what a return waits for, until when, what then, and why it gives back what it does."""
     found = ask_api(lambda api: api.get(f"{_path(id)}/explain"), api_url, api_key)
-    print_answer(found, as_json, explain_view(id, found["data"]))
+    why = reckoning_view(found.get("refund", ()))
+    print_answer(found, as_json, explain_view(id, found["data"]), why)
 
 
 @app.command()

@@ -51,6 +51,13 @@ def return_view(back: Json) -> RenderableType:
     return Group(*parts)
 
 
+def reckoning_view(words: Sequence[str]) -> RenderableType:
+    """Show why a return gives back what it does; nothing where that is not told."""
+    if not words:
+        return Group()
+    return Group(Text("\nWhy this much", "bold"), *(Text(f"  {each}") for each in words))
+
+
 def _heading(back: Json) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("status", status(back["status"]))

@@ -18,6 +18,7 @@ from adapters.db.placing import refuse_order
 from adapters.db.routing import cancel_units, release_allocations, take_away
 from adapters.db.unit import OrderUnit
 from oms.decisions import Decision, Parked
+from oms.numbers import return_carried_by
 from oms.orders import FulfillmentOrder, ParkedStep, PaymentEntry
 from oms.policy import Policy
 from oms.ports import Approved, Declined, LabelBought
@@ -61,30 +62,41 @@ async def park(unit: OrderUnit, parked: Parked, workflow_id: str) -> None:
             f"{parked.step} needs attention: {parked.error}",
             step=parked.step,
             code=parked.error_code,
+            **_of_return(workflow_id),
         )
     await unit.flush("park")
 
 
 async def unpark(unit: OrderUnit, step: str) -> None:
     """Write that a step waits no longer."""
-    if not any(each.step == step for each in unit.order.parked):
+    known = next((each for each in unit.order.parked if each.step == step), None)
+    if known is None:
         return
     unit.run(
         "DELETE FROM parked_steps WHERE order_number = :n AND step = :s", n=unit.number, s=step
     )
-    unit.tell("attention.cleared", f"{step} needs no attention any more", step=step)
+    words = f"{step} needs no attention any more"
+    unit.tell("attention.cleared", words, step=step, **_of_return(known.workflow_id))
     await unit.flush("unpark")
+
+
+def _of_return(workflow_id: str) -> dict[str, str]:
+    """What marks an event as one of a return's own, if the step is."""
+    id = return_carried_by(workflow_id)
+    return {} if id is None else {"return": id}
 
 
 def tell_decision(unit: OrderUnit, decision: Decision) -> None:
     """Write who decided what, and why."""
     unit.actor = f"operator:{decision.actor}"
+    known = next((each for each in unit.order.parked if each.step == decision.step), None)
     unit.tell(
         "attention.resolved",
         f"{decision.step}: {decision.action.replace('_', ' ')}, because {decision.reason}",
         step=decision.step,
         action=decision.action,
         reason=decision.reason,
+        **({} if known is None else _of_return(known.workflow_id)),
     )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.lists import Place, find_places
+from oms.return_reckoning import Settled
 
 _MISSING = (
     "EXISTS (SELECT FROM return_lines l WHERE l.return_id = o.id"
@@ -96,3 +97,23 @@ async def return_timeline(
         {"n": number, "id": id, "tag": id.rpartition("-")[2], "after": after, "limit": limit},
     )
     return list(rows.mappings())
+
+
+async def settlements(tx: AsyncConnection, number: str, id: str) -> list[Settled]:
+    """What was given back for a return, moment by moment, oldest first."""
+    rows = await tx.execute(
+        text(
+            "SELECT e.data FROM events e WHERE e.order_number = :n AND e.kind = 'return.settled'"
+            " AND e.data->>'return' = :id ORDER BY e.seq"
+        ),
+        {"n": number, "id": id},
+    )
+    return [Settled.model_validate(_by_number(row.data)) for row in rows]
+
+
+def _by_number(data: dict[str, Any]) -> dict[str, Any]:
+    """An event's data, its lines by number again: in JSON all names are text."""
+    kept = {name: value for name, value in data.items() if name in Settled.model_fields}
+    for name in ("lines", "lines_minor"):
+        kept[name] = {int(line): value for line, value in kept.get(name, {}).items()}
+    return kept

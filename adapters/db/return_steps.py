@@ -7,7 +7,8 @@ from adapters.db.unit import OrderUnit
 from oms.money import format_money
 from oms.orders import Order
 from oms.return_agenda import has_left, is_unsent, may_close
-from oms.return_money import owed
+from oms.return_money import Owed, owed
+from oms.return_reckoning import sum_in_words
 from oms.returns import Return
 
 
@@ -55,9 +56,11 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
     request_payment(unit, "refund", amount, cause=back.id)
     unit.tell(
         "return.settled",
-        _settled_words(order, back, amount + sum(carried.values())),
+        _settled_words(order, back, due, amount + sum(carried.values())),
         **{
             "return": back.id,
+            "lines": due.settle,
+            "lines_minor": due.lines_minor,
             "amount_minor": amount,
             "carried_minor": carried,
             "fee_minor": due.fee_minor,
@@ -66,9 +69,14 @@ async def give_back(unit: OrderUnit, back: Return) -> None:
     )
 
 
-def _settled_words(order: Order, back: Return, amount: int) -> str:
+def _settled_words(order: Order, back: Return, due: Owed, amount: int) -> str:
     if amount:
-        return f"{back.id}: {format_money(amount, order.currency)} to give back"
+        words = f"{back.id}: {format_money(amount, order.currency)} to give back"
+        goods = amount + due.fee_minor - due.shipping_minor
+        made_of = sum_in_words(
+            order.currency, goods, shipping_minor=due.shipping_minor, fee_minor=due.fee_minor
+        )
+        return f"{words}: {made_of}" if made_of else words
     return f"{back.id}: settled, nothing to give back"
 
 
@@ -87,4 +95,5 @@ async def close_return(unit: OrderUnit, back: Return) -> None:
         return
     unit.mark_changed()
     if not back.fell_away:
-        unit.tell("return.closed", f"{back.id} is settled and put away", **{"return": back.id})
+        done = "settled" if back.kind == "claim" else "settled and put away"
+        unit.tell("return.closed", f"{back.id} is {done}", **{"return": back.id})

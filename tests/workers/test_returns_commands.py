@@ -49,6 +49,8 @@ WAIT = {"waiting_for": "The rest to arrive at wh-lyon.", "step": None, "last_err
         "actions": [{"action": "receive", "method": "POST", "path": f"/v1/returns/{ID}/receive",
                      "body": {}}]}  # fmt: skip
 
+WHY = "Line 1, 2 x MUG (too small): 19.99 EUR for 1, 1 not here yet."
+
 
 @pytest.fixture
 def asked() -> list[httpx.Request]:
@@ -63,7 +65,7 @@ def answers() -> dict[str, Any]:
         "/v1/returns": {"data": [BACK], "next_cursor": None},
         f"/v1/returns/{ID}": BACK,
         f"/v1/returns/{ID}/timeline": {"data": [EVENT], "next_cursor": None},
-        f"/v1/returns/{ID}/explain": {"data": [WAIT]},
+        f"/v1/returns/{ID}/explain": {"data": [WAIT], "refund": [WHY]},
     }
 
 
