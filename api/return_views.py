@@ -60,9 +60,9 @@ class ReturnParcelView(Wire):
 class ReturnView(Wire):
     """A return, a claim, or a parcel that turned round.
 
-    `label_url` and `qr_url` are null where nothing is sent; they answer once the carrier has taken
-    the parcel on. `refund_minor`: what the customer was told. `travels_with`: the return in whose
-    parcels these goods travel.
+    `label_url` and `qr_url` are null where nothing is sent, or no longer is to be; they answer once
+    the carrier has taken the parcel on. `refund_minor`: what the customer was told.
+    `travels_with`: the return in whose parcels these goods travel.
     """
 
     id: str
@@ -90,7 +90,8 @@ class ReturnView(Wire):
 
 def return_view(order: Order, back: Return) -> ReturnView:
     """A return as it is now."""
-    sent = back.leader is not None or any(parcel.direction == "in" for parcel in back.parcels)
+    travels = back.leader is not None or any(each.direction == "in" for each in back.parcels)
+    sent = travels and not back.fell_away
     path = f"/v1/returns/{back.leader or back.id}"
     return ReturnView(
         id=back.id,

@@ -9,12 +9,13 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from temporalio.client import Client
 
 from adapters.db.credentials import store_credential
 from adapters.db.engine import connect
-from api.main import create_app
+from api.main import ROUTERS, create_app
 from api.wiring import ApiSettings
 
 OPERATOR, CHANNEL, NODE, OTHER_CHANNEL, OTHER_NODE = (
@@ -27,10 +28,32 @@ OPERATOR, CHANNEL, NODE, OTHER_CHANNEL, OTHER_NODE = (
 
 
 def client(app: FastAPI, key: str | None) -> httpx.AsyncClient:
+    """A client with that key. Each refusal must be one that its route is documented with."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    async def documented(answer: httpx.Response) -> None:
+        if answer.status_code >= 400 and (told := _documented(app, answer.request)) is not None:
+            await answer.aread()
+            known = told.get(str(answer.status_code), {}).get("x-codes", [])
+            assert answer.json()["code"] in known, f"{answer.request.url}: {answer.text}"
+
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://oms", headers=headers
+        transport=httpx.ASGITransport(app),
+        base_url="http://oms",
+        headers=headers,
+        event_hooks={"response": [documented]},
     )
+
+
+def _documented(app: FastAPI, request: httpx.Request) -> dict[str, Any] | None:
+    """What the OpenAPI document says a route answers; None where it lists no problems."""
+    for route in (each for router in ROUTERS for each in router.routes):
+        assert isinstance(route, APIRoute)
+        if request.method in (route.methods or ()) and route.path_regex.match(request.url.path):
+            operation = app.openapi()["paths"].get(route.path_format, {})
+            told: dict[str, Any] = operation.get(request.method.lower(), {}).get("responses", {})
+            return told if "503" in told else None
+    return None
 
 
 def key() -> dict[str, str]:
