@@ -226,7 +226,7 @@ async def hand_back(
 @router.post(
     "/{id}/cancel",
     response_model=ReturnView,
-    openapi_extra=may_answer("already_shipped", "invalid_state"),
+    openapi_extra=may_answer("invalid_state"),
 )
 async def cancel(
     who: ChannelOrOperator,
