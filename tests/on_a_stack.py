@@ -232,6 +232,7 @@ class Lock:
     async def on(cls, engine: AsyncEngine, row: str, **values: Any) -> AsyncIterator[Self]:
         """Hold what `row` (tables and a condition) names until the end of the block."""
         async with engine.connect() as tx:
+            await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             held = await tx.execute(text(f"SELECT 1 FROM {row} FOR UPDATE"), values)
             assert len(held.all()) == 1
             holder = int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())

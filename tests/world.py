@@ -386,6 +386,11 @@ class World(Returning):
         """Let each order placed from now on meet one of these, in turn."""
         self._faults.one_each = list(breaks)
 
+    def breaks_order(self, number: str, what: Break) -> None:
+        """Let an order that is there meet this from now on."""
+        self._faults.of_order[number] = what
+        self._faults.left[number] = what.times
+
     def break_of(self, number: str) -> tuple[Break, int]:
         """What an order met, and how often it has yet to strike."""
         return self._faults.of_order[number], self._faults.left[number]

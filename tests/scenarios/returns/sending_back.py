@@ -1,6 +1,7 @@
 """What customers in these scenarios have bought, and what is looked at once it came back."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -98,3 +99,23 @@ async def puts_in_the_post(world: World, id: str) -> None:
     for tracking_number in await labelled(world, id):
         await world.scan(tracking_number, "in_transit")
         await world.scan(tracking_number, "delivered")
+
+
+async def each_has_one(world: World, count: int) -> tuple[str, list[str]]:
+    """So many customers have one of an article each: its SKU, and the orders' numbers."""
+    sku = await an_article(world, HELD + count)
+    await world.outside.hurries()
+    placed = await asyncio.gather(*(world.place({sku: 1}) for _ in range(count)))
+    numbers = [order["number"] for order in placed]
+    for number in numbers:
+        await world.until_status(number, "completed")
+    return sku, numbers
+
+
+async def all_have_struck(world: World, numbers: Sequence[str]) -> None:
+    """Wait until whatever breaks on these orders has broken."""
+
+    async def struck() -> bool:
+        return not any(world.break_of(number)[1] for number in numbers)
+
+    await world.wait(struck)

@@ -204,21 +204,6 @@ async def test_goods_that_left_at_once_call_a_person_if_the_first_never_come(
     await world.audit_is_clean()
 
 
-async def test_a_word_to_the_exchange_that_is_cut_off_is_said_again(world: World) -> None:
-    _, number = await bought(world)
-    back = await world.exchange(number)
-    for when in ("before", "after"):
-        world.breaks("let_exchange_go", when)
-
-    await world.takes_back(back["id"])
-    await is_delivered(world, back["exchange_order"])
-    await world.until_return(back["id"], "closed")
-
-    kinds = await world.story_of(back["id"])
-    assert kinds.count("return.exchange_leaves") == 1
-    await world.audit_is_clean()
-
-
 async def test_what_is_exchanged_at_a_till_leaves_at_once(world: World) -> None:
     sku, number = await bought(world)
 

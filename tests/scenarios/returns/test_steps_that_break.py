@@ -20,8 +20,10 @@ from tests.scenarios.returns.sending_back import (
     PRICE,
     SHIPPING,
     a_shop_for_returns,
+    all_have_struck,
     an_article,
     delivered,
+    each_has_one,
     puts_in_the_post,
     shelf,
     time_passes_to,
@@ -69,17 +71,6 @@ async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
         yield world
 
 
-async def each_has_one(world: World, count: int) -> tuple[str, list[str]]:
-    """So many customers have one of an article each: its SKU, and the orders' numbers."""
-    sku = await an_article(world, HELD + count)
-    await world.outside.hurries()
-    placed = await asyncio.gather(*(world.place({sku: 1}) for _ in range(count)))
-    numbers = [order["number"] for order in placed]
-    for number in numbers:
-        await world.until_status(number, "completed")
-    return sku, numbers
-
-
 async def all_send_back(
     world: World,
     numbers: Sequence[str],
@@ -118,13 +109,6 @@ async def times_put_away(world: World, sku: str) -> int:
         moved = "SELECT count(*) FROM stock_movements WHERE sku = :sku AND cause = 'put_away'"
         found = await tx.scalar(text(f"{moved} AND bucket = 'on_hand' AND delta > 0"), {"sku": sku})
     return int(found or 0)
-
-
-async def all_have_struck(world: World, numbers: Sequence[str]) -> None:
-    async def struck() -> bool:
-        return not any(world.break_of(number)[1] for number in numbers)
-
-    await world.wait(struck)
 
 
 async def test_whichever_step_breaks_once_the_goods_come_back_and_are_paid_once(
