@@ -32,8 +32,9 @@ from api.problems import not_found, refused
 from api.wiring import SettingsOfApi
 from oms.cancelling import Refusal
 from oms.fields import MAX_LINES, MAX_QUANTITY, Flaw, Id, Quantity, Wire, Words
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import order_of
-from oms.orders import FulfillmentOrder, Order
+from oms.orders import Order
 from oms.policy import Policy
 
 router = APIRouter(prefix="/v1/fulfillment-orders", tags=["Nodes"])

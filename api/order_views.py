@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from oms.fields import Moment, Wire
-from oms.orders import FulfillmentOrder, Hold, Line, Order, PaymentEntry, Shipment
+from oms.fulfillment import FulfillmentOrder, Shipment
+from oms.orders import Hold, Line, Order
+from oms.payments import PaymentEntry
 
 
 class LineView(Wire):

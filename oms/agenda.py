@@ -8,17 +8,15 @@ lost or repeated signal cannot make it forget a step or take one twice.
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from oms.numbers import fulfillment_workflow_id, order_workflow_id
-from oms.orders import (
-    EXCHANGE_HOLD,
+from oms.fulfillment import (
     FINAL_PARCEL_STATUSES,
     TROUBLED_PARCEL_STATUSES,
     FulfillmentOrder,
-    Order,
-    OrderStatus,
-    PaymentEntry,
     Shipment,
 )
+from oms.numbers import fulfillment_workflow_id, order_workflow_id
+from oms.orders import EXCHANGE_HOLD, Order, OrderStatus
+from oms.payments import PaymentEntry
 from oms.ports import Message
 from oms.returns import Return
 

@@ -9,16 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from oms.backorders import InTheQueue
-from oms.orders import (
-    EXCHANGE_HOLD,
-    FulfillmentOrder,
-    Hold,
-    Order,
-    OrderStatus,
-    ParkedStep,
-    PaymentEntry,
-    Shipment,
-)
+from oms.fulfillment import FulfillmentOrder, Shipment
+from oms.orders import EXCHANGE_HOLD, Hold, Order, OrderStatus, ParkedStep
+from oms.payments import PaymentEntry
 from oms.ports import Message
 from oms.returns import Return
 

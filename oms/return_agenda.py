@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from oms.agenda import ATTEND, BUY_LABEL, CLOSE, EXPIRE, POLL, Agenda, Due, entries_due, is_in_doubt
 from oms.numbers import return_workflow_id
-from oms.orders import Order, PaymentEntry
+from oms.orders import Order
+from oms.payments import PaymentEntry
 from oms.return_money import owed
 from oms.returns import (
     CALLED_OFF,

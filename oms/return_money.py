@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oms.exchanges import taken_over, unit_worth
-from oms.orders import Line, Order, Shipment
+from oms.fulfillment import Shipment
+from oms.orders import Line, Order
 from oms.returns import CALLED_OFF, LEAVES, LEAVING, Return, ReturnLine
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from oms.money import format_money
-from oms.orders import Order, PaymentEntry
+from oms.orders import Order
+from oms.payments import PaymentEntry
 from oms.ports import Message
 from oms.return_agenda import refunds_of
 from oms.returns import Return, ReturnLine

@@ -45,9 +45,10 @@ from oms.cancelling import Refusal
 from oms.decisions import Parked
 from oms.errors import OmsError
 from oms.exchanges import is_of_exchange
+from oms.fulfillment import FulfillmentOrder, Shipment
 from oms.numbers import is_of_an_order, order_of, order_of_workflow, order_workflow_id
-from oms.orders import FulfillmentOrder, Order, OrderStatus, PaymentEntry, Shipment
-from oms.payments import PaymentCall, PaymentOutcome
+from oms.orders import Order, OrderStatus
+from oms.payments import PaymentCall, PaymentEntry, PaymentOutcome
 from oms.policy import Policy
 from oms.ports import (
     Approved,

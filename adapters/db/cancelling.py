@@ -15,7 +15,8 @@ from adapters.db.routing import (
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.cancelling import CancelPlan, Refusal, plan_cancel
-from oms.orders import Allocation, FulfillmentOrder
+from oms.fulfillment import FulfillmentOrder
+from oms.orders import Allocation
 from oms.policy import Policy
 
 # --- cancel ---------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.errors import told
 from oms.fields import code_like
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import order_of
-from oms.orders import FulfillmentOrder
 from oms.policy import Policy
 from oms.ports import CARRIER_STATUSES, Declined, Scan
 

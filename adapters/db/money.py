@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.db.unit import OrderUnit
 from oms.money import format_money
-from oms.orders import Order, PaymentEntry
-from oms.payments import PaymentCall, PaymentOutcome
+from oms.orders import Order
+from oms.payments import PaymentCall, PaymentEntry, PaymentOutcome
 from oms.ports import Approved, Declined
 from oms.return_money import (
     is_replaced,

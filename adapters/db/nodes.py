@@ -17,8 +17,9 @@ from adapters.db.routing import end_fulfillment, give_up, turn_down
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
+from oms.fulfillment import FulfillmentLine, FulfillmentOrder
 from oms.numbers import shipment_id
-from oms.orders import Allocation, FulfillmentLine, FulfillmentOrder
+from oms.orders import Allocation
 from oms.policy import Policy
 from oms.ports import Message
 

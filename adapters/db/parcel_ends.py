@@ -3,7 +3,7 @@
 from adapters.db.money import refund_units
 from adapters.db.stock import StockChange
 from adapters.db.unit import OrderUnit
-from oms.orders import Shipment
+from oms.fulfillment import Shipment
 from oms.return_money import beyond_claims, was_given_up
 from oms.returns import Return
 

@@ -10,7 +10,7 @@ from adapters.db.nodes import write_hand_over
 from adapters.db.parcel_ends import write_delivered
 from adapters.db.undeliverable import turn_round
 from adapters.db.unit import OrderUnit
-from oms.orders import TROUBLED_PARCEL_STATUSES, Shipment
+from oms.fulfillment import TROUBLED_PARCEL_STATUSES, Shipment
 from oms.ports import LabelBought, LabelRequest, Place
 
 SCAN_RANK = {

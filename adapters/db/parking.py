@@ -18,8 +18,10 @@ from adapters.db.placing import refuse_order
 from adapters.db.routing import cancel_units, release_allocations, take_away
 from adapters.db.unit import OrderUnit
 from oms.decisions import Decision, Parked
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import return_carried_by
-from oms.orders import FulfillmentOrder, ParkedStep, PaymentEntry
+from oms.orders import ParkedStep
+from oms.payments import PaymentEntry
 from oms.policy import Policy
 from oms.ports import Approved, Declined, LabelBought
 

@@ -13,7 +13,8 @@ from adapters.db.routing import end_fulfillment, route_order, source_again, turn
 from adapters.db.unit import OrderUnit
 from oms.agenda import is_in_doubt
 from oms.cancelling import Refusal
-from oms.orders import Allocation, FulfillmentOrder, Order
+from oms.fulfillment import FulfillmentOrder
+from oms.orders import Allocation, Order
 from oms.policy import Policy
 from oms.rerouting import Outcome, Rerouted, summed_up
 

@@ -20,8 +20,9 @@ from adapters.db.routing_decisions import Cause, record_decision, routed_by, tol
 from adapters.db.sourcing import demand_of, places_for, wants
 from adapters.db.stock import Short, StockChange, Want, take
 from adapters.db.unit import OrderUnit
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import fulfillment_order_id
-from oms.orders import UPFRONT_TENDERS, Allocation, FulfillmentOrder, Order, Reservation
+from oms.orders import UPFRONT_TENDERS, Allocation, Order, Reservation
 from oms.policy import Policy
 from oms.reasons import Record
 from oms.sourcing import Demand, Pick

@@ -9,7 +9,8 @@ from datetime import timedelta
 from adapters.db.return_policies import current_policy
 from adapters.db.returns import Announced, NewReturn, request_return, set_return
 from adapters.db.unit import OrderUnit
-from oms.orders import Order, Shipment
+from oms.fulfillment import Shipment
+from oms.orders import Order
 from oms.return_money import parcel_refund
 from oms.return_policy import VersionedPolicy
 from oms.returns import Terms

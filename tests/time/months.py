@@ -35,6 +35,7 @@ from adapters.db.return_book import SqlReturns
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.errors import Unreachable
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import (
     NUMBERS,
     fulfillment_workflow_id,
@@ -43,7 +44,7 @@ from oms.numbers import (
     order_workflow_id,
     return_workflow_id,
 )
-from oms.orders import FulfillmentOrder, Order
+from oms.orders import Order
 from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.ports import (

@@ -11,8 +11,9 @@ from adapters.db.book import SqlBook
 from adapters.db.recalls import recall
 from oms.book import Command
 from oms.cancelling import Refusal
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import number_from
-from oms.orders import FulfillmentOrder, Order
+from oms.orders import Order
 from oms.placing import OrderRequest
 from oms.policy import Policy
 from tests.adapters.db.crowds import violations

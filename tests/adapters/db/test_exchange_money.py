@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from adapters.db.parking import decide_payment
 from oms.decisions import Decision
-from oms.orders import PaymentEntry
+from oms.payments import PaymentEntry
 from oms.ports import Declined
 from oms.return_explain import explain_return
 from oms.returns import ReturnStatus

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from adapters.db.book import SqlBook
 from adapters.db.inbound import apply_waiting, store_inbound
 from oms.book import PlaceHold
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import number_from
-from oms.orders import FulfillmentOrder
 from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.ports import Approved

@@ -12,8 +12,9 @@ from sqlalchemy import text
 
 from oms import agenda as due_for
 from oms.agenda import Agenda
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import fulfillment_workflow_id, order_workflow_id
-from oms.orders import OPEN_BUCKETS, FulfillmentOrder, Order, OrderStatus
+from oms.orders import OPEN_BUCKETS, Order, OrderStatus
 from tests.adapters.db.stockroom import Stockroom
 from tests.adapters.db.walking import POLICY, Walk
 

@@ -29,8 +29,9 @@ from oms.book import (
 )
 from oms.cancelling import Refusal
 from oms.decisions import Decision, Parked
+from oms.fulfillment import FulfillmentOrder
 from oms.numbers import fulfillment_workflow_id, number_from, order_workflow_id
-from oms.orders import FulfillmentOrder, Order
+from oms.orders import Order
 from oms.placing import OrderRequest
 from oms.policy import Policy
 from oms.ports import CARRIER_STATUSES, Approved, Declined, LabelBought
