@@ -24,6 +24,7 @@ from tests.scenarios.returns.sending_back import (
     an_article,
     delivered,
     each_has_one,
+    labelled,
     puts_in_the_post,
     shelf,
     time_passes_to,
@@ -60,6 +61,12 @@ LONGER = [
 NEVER_SENT = [
     Break(activity, when)
     for activity in ("remind_customer", "expire_return", "close_return")
+    for when in ("before", "after")
+]
+
+DECIDED = [
+    Break(activity, when)
+    for activity in ("park_step", "carry_out", "unpark_step")
     for when in ("before", "after")
 ]
 
@@ -175,6 +182,30 @@ async def test_a_return_that_nobody_sends_is_reminded_of_and_expires_once_howeve
         assert (told.count("return.reminded"), told.count("return.expired")) == (1, 1)
     assert await shelf(world, sku) == {"on_hand": HELD}
     await world.audit_is_clean()
+
+
+async def test_what_a_person_decides_about_goods_that_wait_counts_once_however_that_breaks(
+    world: World,
+) -> None:
+    sku, numbers = await each_has_one(world, len(DECIDED))
+    world.breaks_each_order(*DECIDED)
+    ids = [(await world.ask_return(number))["id"] for number in numbers]
+
+    for id in ids:
+        await labelled(world, id)
+        await world.receive(id)
+        await time_passes_to(world, id, "inspect_by")
+    for number, id in zip(numbers, ids, strict=True):
+        await world.until_return_parked(id, "inspect:R1")
+        await world.resolve(number, "inspect:R1", "done_manually")
+    for id in ids:
+        await world.until_return(id, "closed")
+
+    await all_have_struck(world, numbers)
+    for id in ids:
+        told = await world.story_of(id)
+        assert told.count("return.inspected") == 1
+    await all_is_done_once(world, sku, ids)
 
 
 async def has_told(world: World, id: str, kind: str) -> bool:
