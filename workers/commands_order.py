@@ -127,10 +127,13 @@ def restart(
     number: Annotated[str | None, typer.Argument(help="The order number.")] = None,
     *,
     all_missing: Annotated[
-        bool, typer.Option(help="Every open order that has no run, e.g. after Temporal was lost.")
+        bool,
+        typer.Option(
+            help="Every open order or return that has no run, e.g. after Temporal was lost."
+        ),
     ] = False,
 ) -> None:
-    """Give a run to an order whose own was terminated or lost. Safe to repeat.
+    """Give a run to an order, or to its returns, whose own was terminated or lost. Safe to repeat.
 
     It goes on where the books stand. Asks the database and Temporal, not the API.
     """

@@ -17,6 +17,10 @@ LIFE = (
 )
 
 
+_EVENT: Json = {"at": "2026-11-22T10:00:00Z", "actor": "oms", "kind": "order.placed", "data": {}}
+WHY = "In all: 19.99 EUR."
+
+
 class PretendOms:
     """An order system with no other customers, and a provider that knows magic tokens."""
 
@@ -63,14 +67,17 @@ class PretendOms:
             parked = {"waiting_for": "a person", "step": "capture:1"}
             other = {"waiting_for": "the carrier", "step": None}
             return httpx.Response(200, json={"data": [other, parked]})
-        event = {"at": "2026-11-22T10:00:00Z", "actor": "oms", "kind": "order.placed", "data": {}}
-        events = [event | {"summary": f"{number} was placed"}]
+        events = [_EVENT | {"summary": f"{number} was placed"}]
         return httpx.Response(200, json={"data": events, "next_cursor": None})
 
     def _of_returns(self, path: list[str], body: Json) -> httpx.Response:
         match path:
             case []:
                 return self._take_back(body)
+            case id, "timeline":
+                return httpx.Response(200, json={"data": [_EVENT | {"summary": f"{id} came"}]})
+            case _, "explain":
+                return httpx.Response(200, json={"data": [], "refund": [WHY]})
             case id, what:
                 self.returns[id]["status"] = {"receive": "received", "inspect": "closed"}[what]
         return httpx.Response(200, json=self.returns[path[0]])
@@ -92,6 +99,8 @@ class PretendOms:
         self.returns[id] = {
             "id": id, "status": "closed" if at_till else "approved", "refund_minor": 1999,
             "currency": "EUR", "parcels": parcels, "location": body["location"] or "wh-1",
+            "lines": [{"quantity": asked["quantity"], "sku": line["sku"]}],
+            "lots": [{"location": body["location"] or "wh-1", "disposition": "restock"}],
         }  # fmt: skip
         return httpx.Response(201, json=self.returns[id])
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.http import Http
 from oms.places import postal_table
-from tests.demo.pretend import PretendOms
+from tests.demo.pretend import WHY, PretendOms
 from workers.api_client import ApiClient
 from workers.demo import closing, command, returning, runner
 from workers.demo.example import example_retailer
@@ -108,6 +108,19 @@ def test_a_good_run_leaves_zero_and_its_outcome_for_machines(
     assert [status for _, status in machine.oms.scans] == ["in_transit", "delivered"]
     assert "at the till of" in ended.output
     assert machine.speeds == ["fast", "as before"]
+
+
+def test_it_tells_the_story_of_what_came_back_by_post_and_why_it_gave_back_so_much(
+    machine: Machine,
+) -> None:
+    told = demo("--orders", "25").output
+
+    (by_post,) = (id for id, back in machine.oms.returns.items() if back["parcels"])
+    for words in (
+        f"Return {by_post}: by post", f"{by_post} came", WHY, "restock at wh-1",
+        f"oms returns show {by_post}",
+    ):  # fmt: skip
+        assert words in told, words
 
 
 def test_it_tells_the_story_of_the_order_that_was_repaired_and_where_to_look(

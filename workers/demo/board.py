@@ -94,13 +94,14 @@ def board_view(
 def returns_view(backs: Sequence[Back]) -> RenderableType:
     """Draw the first returns one by one, and how many stand where."""
     table = Table(title="Returns", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("return", "comes by", "is", "gives back"):
+    for name in ("return", "of", "comes by", "is", "gives back", "goods"):
         table.add_column(name)
     taken = [back for back in backs if back.id is not None]
     for back in taken[:RETURNS_SHOWN]:
         how = f"at the till of {back.wanted.location}" if back.wanted.via == "store" else "post"
         style = "green" if back.status == "closed" else "cyan"
-        table.add_row(str(back.id), how, Text(back.status.replace("_", " "), style), back.refund)
+        status = Text(back.status.replace("_", " "), style)
+        table.add_row(str(back.id), back.units, how, status, back.refund, Text(back.lies, "dim"))
     told = ", ".join(f"{number} {word}" for word, number in sorted(how_they_stand(backs).items()))
     wrong = [Text(back.wrong, "bold red") for back in backs if back.wrong is not None]
     return Group(table, Text(f"{len(backs)} returns: {told}", "dim"), *wrong)

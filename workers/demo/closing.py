@@ -17,6 +17,7 @@ from workers.demo.runner import Run
 from workers.demo.stages import Entry, Outcome, Stage
 from workers.demo.surroundings import Place, audit
 from workers.order_views import explain_view, timeline_view
+from workers.return_views import reckoning_view
 
 CANDIDATES = 12
 """Delivered orders looked through for one with a story to tell."""
@@ -76,11 +77,15 @@ async def show_ending(
     if story := await _story(api, run):
         console.print()
         console.print(timeline_view(story.events, title=story.title))
+    back = _told(ending.backs)
+    if back is not None:
+        await _tell_return(console, api, back)
     for entry in ending.outcome.unsettled[:MOST_EXPLAINED]:
         await _explain(console, api, entry)
     console.print()
     console.print(_audit_line(ending.violations))
-    _show_where_to_look(console, place, story.number if story else None)
+    shown = None if back is None else back.id
+    _show_where_to_look(console, place, story.number if story else None, shown)
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,23 @@ async def _timeline(api: ApiClient, number: str) -> Sequence[Json]:
     return [event async for event in api.every(f"/v1/orders/{quote(number, safe='')}/timeline")]
 
 
+def _told(backs: Sequence[Back]) -> Back | None:
+    """The return whose story is told: one that came by post, if there is one."""
+    closed = [back for back in backs if back.id is not None and back.status == "closed"]
+    return next((back for back in closed if back.wanted.via == "post"), next(iter(closed), None))
+
+
+async def _tell_return(console: Console, api: ApiClient, back: Back) -> None:
+    """Tell what happened to a return, and why it gave back what it did."""
+    path = f"/v1/returns/{quote(str(back.id), safe='')}"
+    events = [event async for event in api.every(f"{path}/timeline")]
+    why = (await api.get(f"{path}/explain"))["refund"]
+    how = "by post" if back.wanted.via == "post" else "at a till"
+    console.print()
+    console.print(timeline_view(events, title=f"Return {back.id}: {how}"))
+    console.print(reckoning_view(why))
+
+
 async def _explain(console: Console, api: ApiClient, entry: Entry) -> None:
     """Say of an order without a verdict what it waits for."""
     if entry.number is None:
@@ -126,13 +148,17 @@ def _audit_line(violations: Sequence[Any]) -> Text:
     return Text(f"Audit: {len(violations)} violations.{lines}", "bold red")
 
 
-def _show_where_to_look(console: Console, place: Place, number: str | None) -> None:
+def _show_where_to_look(
+    console: Console, place: Place, number: str | None, back: str | None
+) -> None:
     ui = place.running.temporal_ui
     lines = [
         ("Temporal UI", ui or f"of the server at {place.running.temporal}"),
         ("API docs", f"{place.running.api}/docs"),
         ("one order", f"oms order show {number or 'NUMBER'}"),
     ]
+    if back:
+        lines.append(("one return", f"oms returns show {back}"))
     if ui and number:
         lines.insert(1, ("its run", f"{ui}/namespaces/default/workflows/order%2F{number}"))
     for label, where in lines:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
 
+from oms.money import format_money
 from workers.api_client import ApiClient, ApiRefused
 from workers.demo.catalogue import Json
 from workers.demo.stages import Entry, Stage
@@ -40,12 +41,17 @@ class Wanted(NamedTuple):
 
 @dataclass
 class Back:
-    """One return on the board. `code`: why it was refused; `wrong`: why it should not have been."""
+    """One return on the board. `code`: why it was refused; `wrong`: why it should not have been.
+
+    `units`: what comes back. `lies`: what became of it, and where.
+    """
 
     wanted: Wanted
     id: str | None = None
     status: str = "asked"
+    units: str = ""
     refund: str = ""
+    lies: str = ""
     code: str | None = None
     wrong: str | None = None
 
@@ -197,7 +203,16 @@ class Returning:
 
     def _see(self, back: Back, shown: Json) -> None:
         back.status = shown["status"]
-        back.refund = f"{shown['refund_minor'] / 100:.2f} {shown['currency']}"
+        back.units = ", ".join(f"{line['quantity']} x {line['sku']}" for line in shown["lines"])
+        back.refund = format_money(shown["refund_minor"], shown["currency"])
+        back.lies = ", ".join(dict.fromkeys(_lies(lot) for lot in shown["lots"]))
+
+
+def _lies(lot: Json) -> str:
+    """Where units lie, and what becomes of them once that is decided."""
+    if lot["disposition"] is None:
+        return f"at {lot['location']}"
+    return f"{lot['disposition'].replace('_', ' ')} at {lot['location']}"
 
 
 def _numbers(shown: Json) -> list[str] | None:
