@@ -22,6 +22,7 @@ from workers.example_policies import names
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/returns.md").read_text(encoding="utf-8")
+INTEGRATE = (ROOT / "docs/integrate.md").read_text(encoding="utf-8")
 
 
 def table(heading: str) -> set[str]:
@@ -66,3 +67,15 @@ def test_every_reason_why_a_line_may_not_come_back_has_its_row() -> None:
     told = set(re.findall(r'return "([a-z_]+)", ', source)) | {"not_theirs"}
 
     assert table("code") == told
+
+
+def test_everything_that_is_told_of_a_return_is_told_to_channels() -> None:
+    files = (ROOT / "adapters/db").rglob("*.py")
+    told = {
+        kind
+        for file in files
+        for kind in re.findall(r'"(return\.[a-z_]+)"', file.read_text(encoding="utf-8"))
+    }
+
+    assert len(told) > 15
+    assert told <= set(rows_of(INTEGRATE))
