@@ -212,7 +212,8 @@ def _lies(lot: Json) -> str:
     """Where units lie, and what becomes of them once that is decided."""
     if lot["disposition"] is None:
         return f"at {lot['location']}"
-    return f"{lot['disposition'].replace('_', ' ')} at {lot['location']}"
+    where = "from" if lot["disposition"] == "restock_elsewhere" else "at"
+    return f"{lot['disposition'].replace('_', ' ')} {where} {lot['location']}"
 
 
 def _numbers(shown: Json) -> list[str] | None:
