@@ -18,7 +18,7 @@ from adapters.http import Http
 from adapters.psp.simulator import SimulatedProvider
 from oms.numbers import order_of, return_workflow_id
 from oms.ports import Approved
-from tests.adapters.db.delivered import Shop
+from tests.adapters.db.exchanging import Exchanging
 from tests.adapters.db.stockroom import Stockroom
 from tests.outside import Outside, an_outside
 
@@ -32,7 +32,7 @@ BOOKS = (
 class Counter:
     """The steps of one return over real books, and a real outside, without any process."""
 
-    def __init__(self, shop: Shop, outside: Outside, http: Http) -> None:
+    def __init__(self, shop: Exchanging, outside: Outside, http: Http) -> None:
         self.shop, self.outside = shop, outside
         self.steps = ReturnActivities(shop.returns)
         self.carrier = ReturnCarrierActivities(shop.returns, SimulatedCarrier(http))
@@ -95,7 +95,7 @@ async def counter(database_url: str) -> AsyncIterator[Counter]:
     async with db.begin() as tx:
         await tx.execute(text('UPDATE locations SET address = \'{"country": "FR"}\''))
     await stockroom.holds("LAMP", "lyon", 10)
-    shop = Shop(stockroom)
+    shop = Exchanging(stockroom)
     async with an_outside() as outside, Http(outside.url, timeout=timedelta(seconds=5)) as http:
         found = Counter(shop, outside, http)
         found.id = await shop.asks(await shop.delivers(("LAMP", 2)), (1, 2))
@@ -136,6 +136,24 @@ async def test_goods_are_paid_back_put_away_and_closed_once(counter: Counter) ->
     moved = [kind for kind, _ in await counter.outside.books("payments")]
     assert moved == ["authorize", "capture", "refund"]
     assert await shop.stockroom.level("LAMP", "lyon") == {"on_hand": 10}
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_goods_in_exchange_are_let_go_or_called_off_once(
+    counter: Counter, accepted: bool
+) -> None:
+    shop = counter.shop
+    counter.id, other = await shop.swaps(await shop.delivers(("LAMP", 1)))
+    await shop.receives(counter.id, (1, 1, "as_new"))
+    await shop.inspects(counter.id, (1, 1, accepted))
+
+    step = counter.steps.let_exchange_go if accepted else counter.steps.cancel_exchange
+    await counter.twice(step)
+
+    order = await shop.read(other)
+    assert not order.open_holds or not accepted
+    assert order.lines[0].cancelled == (0 if accepted else 1)
+    assert (await shop.back(counter.id)).exchange_told == ("leaves" if accepted else "called_off")
 
 
 async def test_news_of_a_refund_wakes_the_return_that_waits_for_it(counter: Counter) -> None:

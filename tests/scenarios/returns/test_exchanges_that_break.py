@@ -31,13 +31,6 @@ from tests.world import Break, World
 CHEAPER = 500
 
 
-@pytest.fixture
-async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
-    """A shop of its own: faults are planned for the orders of one test."""
-    async with a_shop_for_returns(database_url, temporal, units=1) as world:
-        yield world
-
-
 def before_and_after(*steps: str) -> list[Break]:
     """Each of these steps broken both ways. `settle_payment` is of a refund."""
     return [
@@ -45,6 +38,22 @@ def before_and_after(*steps: str) -> list[Break]:
         for step in steps
         for when in ("before", "after")
     ]
+
+
+IN_ITS_RETURN = before_and_after("let_exchange_go", "give_back", "settle_payment")
+IN_ITS_ORDER = before_and_after("reserve_stock", "route_order", "close_order")
+NEVER_SENT = before_and_after("look_for_return_parcel", "cancel_exchange")
+REPLACED = before_and_after("let_exchange_go")
+PAID = before_and_after("give_back", "settle_payment")
+TURNED_ROUND = before_and_after("settle_payment", "put_away")
+HELD_EARLIER = before_and_after("settle_payment")
+
+
+@pytest.fixture
+async def world(database_url: str, temporal: Client) -> AsyncIterator[World]:
+    """A shop of its own: faults are planned for the orders of one test."""
+    async with a_shop_for_returns(database_url, temporal, units=1) as world:
+        yield world
 
 
 def breaks_on(world: World, numbers: Sequence[str], breaks: Sequence[Break]) -> None:
@@ -69,12 +78,10 @@ async def parcels_of(world: World, number: str) -> int:
 async def test_whichever_step_breaks_an_exchange_is_sent_once_and_its_difference_paid_once(
     world: World,
 ) -> None:
-    in_its_return = before_and_after("let_exchange_go", "give_back", "settle_payment")
-    in_its_order = before_and_after("reserve_stock", "route_order", "close_order")
-    sku, numbers = await each_has_one(world, len(in_its_return))
+    sku, numbers = await each_has_one(world, len(IN_ITS_RETURN))
     other = await an_article(world)
-    breaks_on(world, numbers, in_its_return)
-    world.breaks_each_order(*in_its_order)
+    breaks_on(world, numbers, IN_ITS_RETURN)
+    world.breaks_each_order(*IN_ITS_ORDER)
 
     line = {"sku": other, "unit_price_minor": PRICE - CHEAPER}
     backs = await asyncio.gather(*(world.exchange(number, line) for number in numbers))
@@ -96,10 +103,9 @@ async def test_whichever_step_breaks_an_exchange_is_sent_once_and_its_difference
 async def test_an_exchange_that_nobody_sends_frees_its_goods_once_however_that_breaks(
     world: World,
 ) -> None:
-    breaks = before_and_after("look_for_return_parcel", "cancel_exchange")
-    sku, numbers = await each_has_one(world, len(breaks))
+    sku, numbers = await each_has_one(world, len(NEVER_SENT))
     await world.outside.hurries(1)
-    breaks_on(world, numbers, breaks)
+    breaks_on(world, numbers, NEVER_SENT)
 
     backs = await asyncio.gather(*(world.exchange(number) for number in numbers))
     for back in backs:
@@ -125,12 +131,10 @@ async def was_reminded(world: World, id: str) -> bool:
 
 
 async def test_whichever_step_breaks_a_claim_is_paid_or_replaced_once(world: World) -> None:
-    replaced = before_and_after("let_exchange_go")
-    paid = before_and_after("give_back", "settle_payment")
-    sku, numbers = await each_has_one(world, len(replaced) + len(paid))
-    breaks_on(world, numbers, [*replaced, *paid])
+    sku, numbers = await each_has_one(world, len(REPLACED) + len(PAID))
+    breaks_on(world, numbers, [*REPLACED, *PAID])
 
-    ways = ["replace"] * len(replaced) + ["refund"] * len(paid)
+    ways = ["replace"] * len(REPLACED) + ["refund"] * len(PAID)
     claims = await asyncio.gather(
         *(
             world.claim(number, reason="damaged", resolution=way)
@@ -147,23 +151,22 @@ async def test_whichever_step_breaks_a_claim_is_paid_or_replaced_once(world: Wor
         else:
             assert sum(await refunds_of(world, number)) == claim["refund_minor"]
             assert len(await refunds_of(world, number)) == 1
-    assert await shelf(world, sku) == {"on_hand": HELD - len(replaced)}
+    assert await shelf(world, sku) == {"on_hand": HELD - len(REPLACED)}
     await world.audit_is_clean()
 
 
 async def test_whichever_step_breaks_a_parcel_that_turned_round_is_paid_and_shelved_once(
     world: World,
 ) -> None:
-    breaks = before_and_after("settle_payment", "put_away")
     sku = await an_article(world)
     numbers = []
-    for _ in breaks:
+    for _ in TURNED_ROUND:
         number, id = await accepted_work(world, {sku: 1})
         parcel = await ships(world, id)
         await world.until(number, lambda order: bool(order["payment_status"] == "paid"))
         await world.scan(parcel, "returned_to_sender")
         numbers.append(number)
-    breaks_on(world, numbers, breaks)
+    breaks_on(world, numbers, TURNED_ROUND)
 
     for number in numbers:
         id = f"{number}-R1"
@@ -187,13 +190,12 @@ async def is_expected(world: World, id: str) -> bool:
 async def test_money_that_an_earlier_order_holds_is_given_back_once_however_that_breaks(
     world: World,
 ) -> None:
-    breaks = before_and_after("settle_payment")
-    _, numbers = await each_has_one(world, len(breaks))
+    _, numbers = await each_has_one(world, len(HELD_EARLIER))
     firsts = await asyncio.gather(*(world.exchange(number) for number in numbers))
     for first in firsts:
         await world.takes_back(first["id"])
     await all_are_over(world, firsts)
-    breaks_on(world, numbers, breaks)
+    breaks_on(world, numbers, HELD_EARLIER)
 
     seconds = [await world.ask_return(first["exchange_order"]) for first in firsts]
     for second in seconds:

@@ -15,6 +15,8 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
+from activities.returns import ReturnActivities, ReturnCarrierActivities
+from tests.scenarios.returns import test_exchanges_that_break as others
 from tests.scenarios.returns.sending_back import (
     HELD,
     PRICE,
@@ -206,6 +208,17 @@ async def test_what_a_person_decides_about_goods_that_wait_counts_once_however_t
         told = await world.story_of(id)
         assert told.count("return.inspected") == 1
     await all_is_done_once(world, sku, ids)
+
+
+def test_no_step_of_a_return_is_forgotten_here() -> None:
+    effects = (ReturnActivities, ReturnCarrierActivities)
+    steps = {name for each in effects for name, _ in vars(each).items() if name[0] != "_"}
+    broken = {
+        (each.activity, each.when)
+        for each in (*BY_POST, *NEVER_SENT, *others.IN_ITS_RETURN, *others.NEVER_SENT)
+    }
+
+    assert {(step, when) for step in steps for when in ("before", "after")} <= broken
 
 
 async def has_told(world: World, id: str, kind: str) -> bool:
