@@ -61,6 +61,11 @@ class PaymentEntry(Stored):
         return self.is_open or failed
 
     @property
+    def is_dropped(self) -> bool:
+        """A person gave it up, and the provider did not do it after all."""
+        return self.given_up and self.status != "succeeded"
+
+    @property
     def of_return(self) -> str | None:
         """The return whose process settles it; None for what the order's own process settles."""
         return self.cause if self.cause is not None and is_return_id(self.cause) else None

@@ -100,7 +100,7 @@ def is_replaced(back: Return) -> bool:
 def was_given_up(order: Order, cause: str) -> bool:
     """Whether a person gave up the money of what `cause` names, so that none came in for it."""
     captures = [e for e in order.entries if e.kind == "capture" and e.cause == cause]
-    return bool(captures) and all(e.given_up for e in captures)
+    return bool(captures) and all(e.is_dropped for e in captures)
 
 
 def beyond_claims(order: Order, shipment: Shipment) -> dict[int, int]:

@@ -169,7 +169,7 @@ def promised(back: Return, line: int) -> int:
     if found is None or not back.is_live:
         return 0
     refused = sum(lot.quantity for lot in back.lots_of(line) if lot.state in ("rejected", "left"))
-    return max(0, back.takes_of(line) - refused - found.settled)
+    return max(0, back.speaks_for(line) - refused - found.settled)
 
 
 def shipping_told(order: Order, terms: Terms, counts: Mapping[int, int]) -> int:

@@ -221,7 +221,25 @@ class Return(Stored):
         return next((each for each in self.lines if each.line == line), None)
 
     def takes_of(self, line: int) -> int:
-        """Units of an order line that it speaks for: announced and not missing, or back."""
+        """Units of an order line that the customer does not have because of it, or will not.
+
+        What was refused and left for the customer is theirs again, unless it was paid or replaced.
+        """
+        found = self.line(line)
+        if found is None or not self.brings_goods:
+            return self.speaks_for(line)
+        left = self.exchange_told in (LEAVING, LEAVES)
+        given = max(found.settled, found.exchanged if left else 0)
+        return max(given, self.speaks_for(line) - self.handed_back(line))
+
+    def handed_back(self, line: int) -> int:
+        """Units that were refused and left for the customer again."""
+        kept = "dispose" if self.terms.refused == "dispose" else None
+        lots = (lot for lot in self.lots_of(line) if lot.state == "left")
+        return sum(lot.quantity for lot in lots if kept is None or lot.disposition != kept)
+
+    def speaks_for(self, line: int) -> int:
+        """Units of an order line that it is about: announced and not missing, or arrived."""
         found = self.line(line)
         if found is None or self.kind == "undeliverable":
             return 0
@@ -234,7 +252,7 @@ class Return(Stored):
     def speaks_beyond_arrived(self, line: int) -> int:
         """Units of an order line that it speaks for and that have not arrived."""
         found = self.line(line)
-        return 0 if found is None else max(0, self.takes_of(line) - found.received)
+        return 0 if found is None else max(0, self.speaks_for(line) - found.received)
 
     def coming(self) -> Counter[tuple[str, str]]:
         """Units on their way to a shelf, by article and location: expected, or not put away yet."""

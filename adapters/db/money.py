@@ -307,7 +307,7 @@ async def reopen_entry(unit: OrderUnit, entry: PaymentEntry) -> None:
 
 def refundable_minor(order: Order) -> int:
     """What came in, or will, and was not asked back: for what a person gave up, nothing did."""
-    entries = [each for each in order.entries if not each.given_up]
+    entries = [each for each in order.entries if not each.is_dropped]
     comes_in = sum(each.amount_minor for each in entries if each.kind == "capture")
     goes_back = sum(each.amount_minor for each in entries if each.kind == "refund")
     return max(0, comes_in - goes_back)

@@ -74,10 +74,15 @@ WITH taken AS (
             THEN 0
         WHEN r.kind = 'claim' THEN l.quantity
         WHEN coalesce(r.closed_at, r.declined_at, r.cancelled_at, r.expired_at) IS NOT NULL
-            THEN greatest(l.received, l.settled)
-        ELSE greatest(l.received, l.quantity - l.missing) END) AS units,
+            THEN greatest(l.received - again.units, l.settled)
+        ELSE greatest(greatest(l.received, l.quantity - l.missing) - again.units, l.settled)
+        END) AS units,
         sum(l.refunded) AS refunded
-    FROM returns r JOIN return_lines l ON l.return_id = r.id GROUP BY 1, 2
+    FROM returns r JOIN return_lines l ON l.return_id = r.id
+    CROSS JOIN LATERAL (SELECT coalesce(sum(t.quantity), 0) AS units FROM return_lots t
+        WHERE t.return_id = r.id AND t.line = l.line AND t.state = 'left'
+            AND (t.disposition = 'dispose' AND r.terms->>'refused' = 'dispose') IS NOT TRUE) again
+    GROUP BY 1, 2
 ), lost AS (
     SELECT p.order_number, c.line, sum(c.quantity) AS units
     FROM shipments p JOIN shipment_lines c ON c.shipment = p.id

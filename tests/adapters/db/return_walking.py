@@ -13,6 +13,7 @@ from sqlalchemy import text
 from adapters.db import return_inspections, return_parcels, return_receipts, returns
 from adapters.db.audit import read_snapshot
 from adapters.db.engine import connect
+from adapters.db.return_asking import NotReturnable
 from adapters.db.return_decisions import decide_return
 from adapters.db.return_inspections import Inspected
 from adapters.db.return_receipts import Arrived
@@ -26,7 +27,7 @@ from oms.decisions import Action, Decision
 from oms.numbers import order_of
 from oms.orders import Order
 from oms.ports import Approved, CarrierStatus, Declined, Scan
-from oms.return_agenda import refunds_of, return_agenda
+from oms.return_agenda import has_left, refunds_of, return_agenda
 from oms.return_policy import ReturnPolicy, VersionedPolicy
 from oms.return_requests import ReturnRequest, agree
 from oms.returns import Return
@@ -77,7 +78,7 @@ class Expected:
             free = returnable[line]
             waited = self.quantity[id, line] - self.got[id, line] - self.missing[id, line]
             if not back.is_live:  # others may have announced them meanwhile
-                own = max(0, back.takes_of(line) - self.got[id, line])
+                own = max(0, back.speaks_for(line) - self.got[id, line])
                 waited = min(waited, free + own)
                 free -= max(0, waited - own)
             lies = sum(each.quantity for each in here if each.condition != "missing")
@@ -244,6 +245,17 @@ class ReturnWalk:
             await self.shop.runs(other)
             self.numbers.append(other)
 
+    async def claims(self, order: Order, units: int, reason: str) -> None:
+        """A customer has something of the first line that is broken, or never got it."""
+        told = await self.shop.claims(order.number, units, reason=reason)
+        self.note(f"{order.number}: {units} of line 1 are {reason}: {told!r:.80}")
+        if isinstance(told, NotReturnable):
+            self._was_right_to_refuse(order, {1: units}, [flaw.code for flaw in told.flaws])
+            return
+        assert isinstance(told, str), told
+        assert units <= self._sent_and_kept(order, 1)
+        self.expected.announced(told, {1: units})
+
     def _sent_and_kept(self, order: Order, number: int) -> int:
         """Units of a line that left and are not spoken for, counted from what was told."""
         line = order.line(number)
@@ -251,11 +263,22 @@ class ReturnWalk:
         gone = 0
         for back in order.returns:
             key = (back.id, number)
+            if back.kind == "claim":
+                gone += 0 if back.fell_away else self.expected.quantity[key]
+                continue
             over = not back.is_live
+            found = back.line(number)
+            paid = found.settled if found else 0  # on trust, too
+            if found and has_left(back):
+                paid = max(paid, found.exchanged)
             announced = self.expected.quantity[key] - self.expected.missing[key]
-            over_all = max(self.expected.got[key], back.takes_of(number))  # paid on trust, too
-            gone += over_all if over else max(self.expected.got[key], announced)
+            got = self.expected.got[key]
+            gone += max(paid, (got if over else max(got, announced)) - self._again(back, number))
         return line.handed_over - gone
+
+    def _again(self, back: Return, number: int) -> int:
+        """Units that were refused and are with the customer again; none are disposed of here."""
+        return sum(lot.quantity for lot in back.lots_of(number) if lot.state == "left")
 
     def _was_right_to_refuse(
         self, order: Order, lines: Mapping[int, int], codes: Sequence[str]

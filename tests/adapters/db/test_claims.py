@@ -3,7 +3,11 @@
 import pytest
 
 from adapters.db.return_asking import NotReturnable
+from adapters.db.return_inspections import hand_back
+from adapters.db.returns import change_return
+from adapters.db.unit import OrderUnit
 from oms.orders import OrderStatus
+from oms.ports import CarrierStatus, Scan
 from oms.returns import ReturnStatus
 from tests.adapters.db.exchanging import Exchanging
 from tests.adapters.db.stockroom import Stockroom
@@ -147,3 +151,50 @@ async def test_what_came_by_an_exchange_and_was_lost_is_paid_once_by_its_claim(
     assert (await shop.back(back)).lines[0].exchange_cancelled == 0
     assert await shop.money(number) == (1490, 1000)
     assert await shop.is_sound()
+
+
+async def test_what_was_refused_and_lost_on_its_way_back_to_the_customer_is_paid_by_a_claim(
+    shop: Exchanging,
+) -> None:
+    number = await shop.delivers(("LAMP", 2))
+    id = await shop.asks(number, (1, 1))
+    await shop.receives(id, (1, 1, "as_new"))
+    await shop.inspects(id, (1, 1, False))
+    assert (await shop.read(number)).returnable(1) == 1
+    await shop.settles(id)
+    (_, out) = (await shop.back(id)).parcels
+    trouble: tuple[CarrierStatus, ...] = ("in_transit", "lost")
+    for status in trouble:
+        scan = Scan(event_id=status, status=status, at=shop.now)
+        await shop.returns.scanned(out.id, [scan], shop.now)
+    assert (await shop.read(number)).returnable(1) == 2
+
+    await shop.claimed(number, 1)
+
+    assert await shop.money(number) == (2490, 1000)
+    assert (await shop.read(number)).returnable(1) == 1
+    assert await shop.is_sound()
+
+
+async def test_what_was_refused_may_be_sent_once_more_and_counts_once(shop: Exchanging) -> None:
+    number = await shop.delivers(("LAMP", 1))
+    first = await shop.asks(number, (1, 1))
+    await shop.receives(first, (1, 1, "opened"))
+    await shop.inspects(first, (1, 1, False))
+    await hands_back(shop, first)
+    await shop.settles(first)
+
+    second = await shop.asks(number, (1, 1))
+    await shop.comes_back(second)
+
+    order = await shop.read(number)
+    assert (order.lines[0].returned, order.returnable(1)) == (1, 0)
+    assert await shop.money(number) == (1490, 1000)
+    assert await shop.is_sound()
+
+
+async def hands_back(shop: Exchanging, id: str) -> None:
+    async def apply(unit: OrderUnit) -> None:
+        assert await change_return(unit, id, hand_back, cause="fact") is None
+
+    await shop.book.change(id.rpartition("-")[0], shop.now, apply)

@@ -10,11 +10,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from adapters.db.cancelling import cancel_order
 from adapters.db.returns import cancel_return, change_return
+from oms.book import DecidePayment
+from oms.decisions import Action, Decision
 from oms.exchanges import unit_worth
 from oms.orders import Order
+from oms.ports import Approved, Declined
+from tests.adapters.db.delivered import YES
 from tests.adapters.db.exchanging import CARD, Exchanging
 from tests.adapters.db.stockroom import Stockroom
 
@@ -22,15 +27,45 @@ SEEDS = range(int(os.environ.get("OMS_WALKS", "3")))
 STEPS = 30
 
 
+class Unlucky(Exchanging):
+    """A shop whose provider says no now and then, so that people decide about the money."""
+
+    def __init__(self, stockroom: Stockroom, chance: random.Random) -> None:
+        super().__init__(stockroom)
+        self.chance = chance
+        self.trail: list[str] = []
+
+    @override
+    async def pays(self, key: str, answer: Approved | Declined = YES) -> None:
+        if ":authorize:" in key or self.chance.random() < 0.8:
+            await super().pays(key, answer)
+            return
+        await super().pays(key, Declined(reason="no"))
+        actions: tuple[Action, ...] = ("retry", "new_attempt", "done_manually", "fail")
+        action = self.chance.choice(actions)
+        self.trail.append(f"{key} declined: {action}")
+        decision = Decision(step="money", action=action, actor="ops", reason="walk")
+        command = DecidePayment(key=key, decision=decision)
+        number, id = key.partition(":")[0], f"d-{len(self.trail)}"
+        await self.book.command(number, id, command, self.now, actor="ops")
+
+    async def takes_back(self, key: str) -> None:
+        """The provider takes back what it had done."""
+        self.trail.append(f"{key} fails after all")
+        no = Declined(reason="late")
+        await self.book.settle_payment(key, no, self.now, settled_by="provider", nudge=True)
+
+
 class Walk:
     """What customers, carriers and locations may do next, drawn by chance."""
 
-    def __init__(self, shop: Exchanging, chance: random.Random) -> None:
+    def __init__(self, shop: Unlucky, chance: random.Random) -> None:
         self.shop, self.chance = shop, chance
         self.placed: list[str] = []
         self.doing: list[Callable[[Order], Awaitable[None]]] = [
             *(self.swaps, self.asks, self.claims, self.comes_back, self.comes_back),
             *(self.leaves, self.leaves, self.arrives, self.gets_lost, self.thinks_again),
+            *(self.turns_round, self.money_is_taken_back),
         ]
 
     async def orders(self) -> list[Order]:
@@ -48,9 +83,24 @@ class Walk:
         if not orders or self.chance.random() < 0.1:
             await self.buys()
         else:
-            await self.chance.choice(self.doing)(self.chance.choice(orders))
+            doing, order = self.chance.choice(self.doing), self.chance.choice(orders)
+            self.shop.trail.append(f"{order.number} {doing.__name__}")
+            await doing(order)
         if self.chance.random() < 0.6:
             await self.rests()
+
+    async def sound(self) -> None:
+        assert await self.shop.is_sound()
+
+    async def comes_to_an_end(self) -> None:
+        """Nothing of what was left to itself is forgotten, nor held for ever."""
+        for order in await self.orders():
+            for back in order.returns:
+                assert back.is_live or back.closed_at is not None, f"{back.id} never ends"
+                if back.exchange_order is not None and not back.is_live:
+                    other = await self.shop.read(back.exchange_order)
+                    held = other.open_holds and not other.closed_at
+                    assert not held, f"{other.number} is held for ever"
 
     async def rests(self) -> None:
         """Every process does what is due; what one tells another, too."""
@@ -93,7 +143,7 @@ class Walk:
             await self.shop.claimed(order.number, units, reason=reason, resolution=resolution)
 
     async def comes_back(self, order: Order) -> None:
-        live = [each for each in order.returns if each.is_live and each.kind == "return"]
+        live = [each for each in order.returns if each.is_live and each.kind != "claim"]
         for back in live[:1]:
             units = self.chance.randint(1, max(1, back.lines[0].expected))
             condition = self.chance.choice(["as_new", "opened", "damaged", "missing"])
@@ -117,6 +167,23 @@ class Walk:
             if shipment.handed_over_at is not None and not shipment.is_final:
                 await self.shop.gives_up(shipment.id)
 
+    async def turns_round(self, order: Order) -> None:
+        for shipment in order.shipments:
+            if shipment.handed_over_at is not None and not shipment.is_final:
+                await self.shop.scanned(shipment.id, "returned_to_sender")
+
+    async def money_is_taken_back(self, order: Order) -> None:
+        """What a return gave back did not reach the customer; a person decides then."""
+        done = [e for e in order.entries if e.of_return and e.status == "succeeded"]
+        for entry in done[:1]:
+            if entry.settled_by == "provider":
+                await self.shop.takes_back(entry.key)
+                action: Action = self.chance.choice(["new_attempt", "done_manually", "fail"])
+                decision = Decision(step="money", action=action, actor="ops", reason="walk")
+                command = DecidePayment(key=entry.key, decision=decision)
+                id = f"t-{len(self.shop.trail)}"
+                await self.shop.book.command(order.number, id, command, self.shop.now, actor="ops")
+
     async def thinks_again(self, order: Order) -> None:
         """The customer calls a return off, or an order, if they still may."""
         book, now = self.shop.book, self.shop.now
@@ -137,16 +204,15 @@ async def test_whatever_is_exchanged_for_what_the_books_stay_sound(
 ) -> None:
     for sku, place, units in (("LAMP", "lyon", 20), ("MUG", "lyon", 4), ("SOFA", "nice", 5)):
         await stockroom.holds(sku, place, units)
-    walk = Walk(Exchanging(stockroom), random.Random(seed))
-
-    for _ in range(STEPS):
-        await walk.step()
-    await walk.rests()
-
-    assert await walk.shop.is_sound()
-    for order in await walk.orders():
-        for back in order.returns:
-            assert back.is_live or back.closed_at is not None, f"{back.id} never ends"
-            if back.exchange_order is not None and not back.is_live:
-                other = await walk.shop.read(back.exchange_order)
-                assert not other.open_holds or other.closed_at, f"{other.number} is held for ever"
+    chance = random.Random(seed)
+    walk = Walk(Unlucky(stockroom, chance), chance)
+    try:
+        for _ in range(STEPS):
+            await walk.step()
+            await walk.sound()
+        await walk.rests()
+        await walk.sound()
+        await walk.comes_to_an_end()
+    except Exception as fault:
+        way = "\n".join(walk.shop.trail[-40:])
+        raise AssertionError(f"seed {seed}: {fault!r}, after\n{way}") from fault

@@ -145,6 +145,11 @@ class Returns(RuleBasedStateMachine):
         self._do(self.walk.swaps(order, self._one(data, order.lines).line, units))
 
     @precondition(lambda self: self.sells)
+    @rule(data=st.data(), units=st.integers(1, 2), reason=st.sampled_from(("lost", "damaged")))
+    def somebody_claims(self, data: st.DataObject, units: int, reason: str) -> None:
+        self._do(self.walk.claims(self._order(data), units, reason))
+
+    @precondition(lambda self: self.sells)
     @rule(data=st.data(), status=SCANS)
     def the_carrier_scans(self, data: st.DataObject, status: CarrierStatus) -> None:
         if found := self._return(data):
@@ -164,6 +169,8 @@ class Returns(RuleBasedStateMachine):
         if not (found := self._return(data)):
             return
         order, back = found
+        if back.kind == "claim":
+            return  # nothing of it is sent
         some = zip(self._some(units, back), conditions, strict=False)
         if told := [Arrived(line, count, condition) for (line, count), condition in some]:
             self._do(self.walk.receives(order, back, told, place, key))

@@ -252,3 +252,32 @@ async def test_what_a_person_decided_about_its_parcel_stands_on_the_returns_time
     async with shop.stockroom.db.connect() as tx:
         told = await return_timeline(tx, number, id, after=0, limit=100)
     assert "attention.resolved" in [each["kind"] for each in told]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_money_that_was_given_up_and_came_in_after_all_is_given_back(
+    shop: Exchanging, lost: bool
+) -> None:
+    number = await shop.places(("LAMP", 1))
+    await shop.runs(number)
+    for each in (await shop.read(number)).fulfillment_orders:
+        await shop.serves(number, each.id)
+    capture = next(e for e in (await shop.read(number)).entries if e.kind == "capture")
+    await shop.book.begin_payment(capture.key, shop.now)
+    await shop.book.doubt_payment(capture.key, "timeout", shop.now)
+    waived = Decision(step=capture.step, action="fail", actor="ann", reason="we let it go")
+    await shop.book.change(
+        number,
+        shop.now,
+        lambda unit: decide_payment(unit, unit.order.entry(capture.key), waived),
+    )
+    await shop.pays(capture.key)
+    assert await shop.money(number) == (1490, 0)
+
+    if lost:
+        await shop.gives_up(f"{number}-S1")
+    else:
+        await shop.comes_back(await shop.asks(number, (1, 1)))
+
+    assert await shop.money(number) == (1490, 1490 if lost else 1000)
+    assert await shop.is_sound()
