@@ -3,7 +3,7 @@
 Before the commit nothing is written; after it nothing is written twice. Every book is compared.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -166,9 +166,11 @@ class CutOff(Exception):
     """The process dies here."""
 
 
-def cuts_the_next_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next transaction on an order dies before its commit, the one after it after its own."""
-    change, cuts = SqlBook.change, iter(["before", "after"])
+def cuts_the_next_changes(
+    monkeypatch: pytest.MonkeyPatch, deaths: Sequence[str] = ("before", "after")
+) -> None:
+    """Let the next transactions on orders die before their commit, after it, or ("") live."""
+    change, cuts = SqlBook.change, iter(deaths)
 
     async def cut(
         book: SqlBook, number: str, at: datetime, effect: Any, *, actor: str = "oms"
@@ -250,6 +252,30 @@ async def test_what_is_said_again_after_it_was_cut_off_counts_once(
     cuts_the_next_changes(monkeypatch)
 
     await is_done_once(api, fact)
+
+
+async def test_an_exchange_at_a_till_that_is_cut_off_between_its_halves_is_received_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = a_request(
+        await delivered(api), via="store", location="store-lyon", resolution="exchange"
+    )
+    fact, same = Fact("channel", PATH, request), key()
+    asked_for, received = "after", ["before", "after"]
+    cuts_the_next_changes(monkeypatch, [asked_for, "", received[0], "", received[1]])
+
+    for _ in (asked_for, *received):
+        with pytest.raises(CutOff):
+            await reported(api, fact, same)
+    written = await all_books(api)
+    back = (await reported(api, fact, same)).json()
+
+    assert await all_books(api) == written
+    assert [(lot["quantity"], lot["state"]) for lot in back["lots"]] == [(1, "accepted")]
+    async with api.engine.connect() as tx:
+        found = "SELECT number FROM orders WHERE exchange_of = :id"
+        orders = (await tx.execute(text(found), {"id": back["id"]})).scalars()
+        assert list(orders) == [back["exchange_order"]]
 
 
 @pytest.mark.parametrize(("prepared", "step"), OF_NOBODY, ids=["kept", "decided"])
