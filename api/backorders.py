@@ -17,6 +17,7 @@ from api.problems import not_found
 from api.wiring import SettingsOfApi
 from oms.backorders import BackorderPolicy, Decision, Kind, Verdict, why
 from oms.fields import Flaw, Moment, Wire, Words
+from oms.words import count_of
 
 router = APIRouter(prefix="/v1/stock", tags=["Backorders"])
 
@@ -244,7 +245,7 @@ def _waits(sku: str, each: Verdict, day: datetime | None) -> str:
     picks = each.release.picks if each.release is not None else ()
     due = sum(pick.quantity for pick in picks if pick.sku == sku)
     if due:
-        return f"{due} units are released now"
+        return f"{count_of(due, 'unit')} released now"
     return each.reason if each.release is None else "nothing is there for it"
 
 

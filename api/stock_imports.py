@@ -24,6 +24,7 @@ from api.lists import ListQuery, QueryOf, cursor_time, decode_cursor, page
 from api.problems import Problem, not_found
 from api.stock import MAX_UNITS, Units
 from oms.fields import Flaw, Id, Moment, Wire, Words
+from oms.words import count_of
 
 router = APIRouter(prefix="/v1/stock/imports", tags=["Master data"])
 
@@ -272,7 +273,9 @@ async def apply(
             return answer(_shown(applied, differences), version=applied.version).response()
         case Incomplete():
             lacks = outcome.first_missing_part
-            why = f"Part {lacks} has not come." if lacks else f"{outcome.rows} rows have come."
+            why = (
+                f"Part {lacks} has not come." if lacks else f"{count_of(outcome.rows, 'row')} came."
+            )
             raise Problem("import_incomplete", f"{why} Nothing was changed.")
         case None if done:
             raise not_found()
@@ -416,7 +419,7 @@ async def _refusal(db: AsyncEngine, stored: staged.Import) -> Problem:
     ]
     return Problem(
         "import_refused",
-        f"Nothing was changed: {stored.errors} errors.",
+        f"Nothing was changed: {count_of(stored.errors or 0, 'error')}.",
         errors=errors,
         error_count=stored.errors,
         results=f"/v1/stock/imports/{stored.id}/results?outcome=refused",

@@ -24,6 +24,7 @@ from oms.ports import Message
 from oms.reasons import Record
 from oms.router import Router
 from oms.sourcing import Article, Ask, Demand, Pick, Shelves
+from oms.words import count_of
 
 Kind = Literal["oldest_first", "priority", "ship_complete"]
 
@@ -59,7 +60,7 @@ class BackorderPolicy(Message):
             case "ship_complete":
                 return (
                     "oldest first, each order complete, or in parts after"
-                    f" {self.patience_days} days"
+                    f" {count_of(self.patience_days, 'day')}"
                 )
         return "oldest first"
 
@@ -420,7 +421,7 @@ def _reason(policy: BackorderPolicy, each: Waiting, *, complete: bool) -> str:
     """Why an order is served, and stands where it stands."""
     rule = policy.words
     if policy.policy == "ship_complete":
-        rule = "complete" if complete else f"in part, after {policy.patience_days} days"
+        rule = "complete" if complete else f"in part, after {count_of(policy.patience_days, 'day')}"
     return f"{rule}: {why(policy, each)}"
 
 

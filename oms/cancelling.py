@@ -10,6 +10,7 @@ from pydantic import Field
 
 from oms.orders import Line, Order, OrderStatus
 from oms.ports import Message
+from oms.words import count_of
 
 
 class Refusal(Message):
@@ -101,12 +102,13 @@ def _check(order: Order, line: Line, units: int, index: int) -> Refusal | None:
     if units <= line.ordered and line.handed_over:
         return Refusal(
             code="already_shipped",
-            detail=f"{line.handed_over} units of line {line.line} have left already.",
+            detail=f"Of line {line.line}, {count_of(line.handed_over, 'unit')} left already.",
             pointer=f"/lines/{index}/quantity",
         )
+    left = count_of(_cancellable(order, line), "unit")
     return Refusal(
         code="quantity_too_large",
-        detail=f"Line {line.line} has {_cancellable(order, line)} units left to cancel.",
+        detail=f"Line {line.line} has {left} left to cancel.",
         pointer=f"/lines/{index}/quantity",
     )
 

@@ -14,6 +14,7 @@ from oms.orders import EXCHANGE_HOLD, Hold, Order, OrderStatus, ParkedStep
 from oms.payments import PaymentEntry
 from oms.ports import Message
 from oms.returns import Return
+from oms.words import count_of
 
 _A_PERSON_IS_CALLED = "the step is parked and a person is called"
 _RESULTS = {
@@ -128,7 +129,7 @@ def _backordered(order: Order, queue: Sequence[InTheQueue]) -> Iterator[Wait]:
     actions = (_action("reroute", f"/v1/orders/{order.number}/reroute"), _cancel(order))
     for each in queue:
         yield Wait(
-            waiting_for=f"stock for {each.units} backordered units of {each.sku}:"
+            waiting_for=f"stock for {count_of(each.units, 'backordered unit')} of {each.sku}:"
             f" place {each.place} of {each.waiting} in the queue",
             since=each.since,
             until=each.available_from,
@@ -137,7 +138,7 @@ def _backordered(order: Order, queue: Sequence[InTheQueue]) -> Iterator[Wait]:
         )
     if units and not queue:
         yield Wait(
-            waiting_for=f"stock for {units} backordered units",
+            waiting_for=f"stock for {count_of(units, 'backordered unit')}",
             since=order.confirmed_at or order.placed_at,
             then="what arrives is given to the queue in its turn",
             actions=actions,

@@ -13,6 +13,7 @@ from pydantic import Field
 from oms.money import format_money
 from oms.ports import Message
 from oms.rules import MILLS
+from oms.words import count_of, is_or_are
 
 MOST_STAGES = 20
 """So many steps of a decision are kept: those that served, then the first of the others."""
@@ -159,20 +160,22 @@ def _sentences(record: Record) -> Iterator[str]:
             yield _outranked(record, stage, other)
         rest = sum(stage.counts.values()) - len(stage.left_out)
         if rest > 0:
-            yield f"{rest} more places could not serve it."
+            yield f"{count_of(rest, 'more place')} could not serve it."
     for line in record.left:
         then = {"backorder": "they wait", "cancel": "they are not sold"}.get(line.then, "no rule")
         suffix = "no rule serves them" if then == "no rule" else then
-        yield f"{line.units} units of {line.sku} (line {line.line}) are left: {suffix}."
+        what = f"{count_of(line.units, 'unit')} of {line.sku} (line {line.line})"
+        yield f"{what} {is_or_are(line.units)} left: {suffix}."
 
 
 def _chosen(record: Record, stage: Stage) -> Iterator[str]:
     rule = f"{record.name}{f' v{record.version}' if record.version else ''}, rule “{stage.rule}”"
     if not stage.senders:
-        yield f"By {rule}: no place serves any of {stage.wanted} units."
+        yield f"By {rule}: no place serves any of {count_of(stage.wanted, 'unit')}."
         return
     if stage.undone:
-        yield f"By {rule}: {stage.served} of {stage.wanted} units; it serves all or none."
+        wanted = count_of(stage.wanted, "unit")
+        yield f"By {rule}: {stage.served} of {wanted}; it serves all or none."
         return
     names = ", ".join(f"{each.name or each.location} ({each.units})" for each in stage.senders)
     proof = "the best there is" if stage.exact else "a good plan, not proven the best"
@@ -182,7 +185,7 @@ def _chosen(record: Record, stage: Stage) -> Iterator[str]:
         return
     others = ", ".join(runner_up.locations)
     if runner_up.unserved:
-        yield f"Next best: {others}, which leaves {runner_up.unserved} units more."
+        yield f"Next best: {others}, which leaves {count_of(runner_up.unserved, 'unit')} more."
     else:
         yield f"Next best: {others}, {_dearer(record, runner_up.cost - stage.cost)}."
 
@@ -190,7 +193,7 @@ def _chosen(record: Record, stage: Stage) -> Iterator[str]:
 def _outranked(record: Record, stage: Stage, other: Outranked) -> str:
     name = other.name or other.location
     if other.units < stage.served:
-        return f"{name} has {other.units} of {stage.served} units."
+        return f"{name} has {other.units} of {count_of(stage.served, 'unit')}."
     return f"{name} could have served it alone, {_dearer(record, other.cost - stage.cost)}."
 
 
@@ -240,7 +243,7 @@ def _no_stock(detail: Mapping[str, Any]) -> str:
     if detail.get("blocked"):
         return f"recalled{of}"
     if free <= 0:
-        return f"all {detail['on_hand']} units are taken{of}"
+        return f"all of {count_of(detail['on_hand'], 'unit')} taken{of}"
     if detail["safety"] >= free:
         return f"safety stock {free} of {detail['safety']}{of}"
     if detail.get("kept", 0):

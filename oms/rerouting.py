@@ -8,6 +8,7 @@ from typing import Protocol
 from pydantic import Field
 
 from oms.ports import Message
+from oms.words import count_of, is_or_are
 
 
 class Outcome(StrEnum):
@@ -53,7 +54,8 @@ class RerouteProgress(Message):
     def words(self) -> str:
         """The same for people."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.done.items()))
-        return f"{sum(self.done.values())} orders done ({counts or 'none'}), {self.left} left"
+        done = count_of(sum(self.done.values()), "order")
+        return f"{done} done ({counts or 'none'}), {self.left} left"
 
 
 class RerouteBook(Protocol):
@@ -85,12 +87,12 @@ class RerouteBook(Protocol):
 
 
 _WORDS = {
-    Outcome.KEPT: "{} units are picked, and stay until a person decides",
-    Outcome.ASKED: "{} units are worked on; the place was asked to stop",
-    Outcome.HELD: "{} units go elsewhere once the hold is lifted",
-    Outcome.CANCELLED: "{} units are cancelled: nothing else can serve them",
-    Outcome.BACKORDERED: "{} units wait in the queue",
-    Outcome.MOVED: "{} units are served from elsewhere",
+    Outcome.KEPT: "{} already picked, until a person decides",
+    Outcome.ASKED: "{} worked on; the place was asked to stop",
+    Outcome.HELD: "{} to go elsewhere once the hold is lifted",
+    Outcome.CANCELLED: "{} cancelled: nothing else can serve {them}",
+    Outcome.BACKORDERED: "{} waiting in the queue",
+    Outcome.MOVED: "{} served from elsewhere",
 }
 
 
@@ -102,5 +104,10 @@ def summed_up(units: dict[Outcome, int]) -> Rerouted:
     came_to = [outcome for outcome in _WORDS if units.get(outcome)]
     if not came_to:
         return Rerouted(outcome=Outcome.NOTHING, detail="nothing of it was there any more")
-    words = "; ".join(_WORDS[outcome].format(units[outcome]) for outcome in came_to)
+    words = "; ".join(_in_words(outcome, units[outcome]) for outcome in came_to)
     return Rerouted(outcome=came_to[0], detail=words)
+
+
+def _in_words(outcome: Outcome, units: int) -> str:
+    told = f"{count_of(units, 'unit')} {is_or_are(units)}"
+    return _WORDS[outcome].format(told, them="it" if units == 1 else "them")

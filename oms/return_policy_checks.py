@@ -22,6 +22,7 @@ from oms.return_policy import (
     ReturnRule,
     ReturnTimes,
 )
+from oms.words import count_of
 
 RESERVED = ("version", "actor", "created_at")
 """What the system adds to a policy when it is read."""
@@ -151,7 +152,7 @@ def _times_crossed(written: Any) -> Iterator[Flaw]:
         return  # told already
     if times.remind_days >= times.expire_days:
         detail = (
-            f"Who is reminded after {times.remind_days} days has no time left:"
+            f"Who is reminded after {count_of(times.remind_days, 'day')} has no time left:"
             f" the return expires after {times.expire_days}."
         )
         yield Flaw(pointer="/times/remind_days", code="too_large", detail=detail)

@@ -26,6 +26,7 @@ from oms.return_terms import (
     worth_of,
 )
 from oms.returns import Terms
+from oms.words import count_of
 
 MOST_PHOTOS = 5
 MOST_PARCELS = 20
@@ -355,7 +356,7 @@ def _too_late(order: Order, line: Line, rule: ReturnRule, now: datetime) -> _No 
     end = window_end(order, line.line, rule)
     if end is None or now <= end:
         return None
-    days = f"{rule.window_days} days" if rule.window_days != 1 else "1 day"
+    days = count_of(rule.window_days, "day")
     detail = f"{line.sku} could be returned until {end:%Y-%m-%d %H:%M} UTC, {days} after delivery."
     return "outside_window", detail
 

@@ -16,6 +16,7 @@ from adapters.db.credentials import EVERYTHING, ROLES, store_credential
 from adapters.db.engine import connect as connect_database
 from adapters.db.migrate import upgrade
 from oms.errors import BadSetting
+from oms.words import count_of
 from workers import (
     commands_closing,
     commands_order,
@@ -214,7 +215,7 @@ async def _prepare_temporal() -> list[str]:
     if await ensure_namespace(client):
         typer.echo(f"namespace {client.namespace}: registered")
     kept = await ensure_retention(client, timedelta(days=settings().retention_days))
-    typer.echo(f"closed runs are kept for {kept.days} days")
+    typer.echo(f"closed runs are kept for {count_of(kept.days, 'day')}")
     return await ensure_search_attributes(client)
 
 

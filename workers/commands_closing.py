@@ -15,6 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from oms.words import count_of, is_or_are
 from workers.api_client import ApiClient
 from workers.asking import REFUSED, ApiKey, ApiUrl, AsJson, ask_api
 from workers.demo.board import loading
@@ -178,14 +179,19 @@ def _show(told: Json, as_json: bool, *views: RenderableType) -> None:
 def _follow(reroute: Json | None) -> list[RenderableType]:
     if reroute is None:
         return []
-    words = f"{reroute['left']} orders are to be served from elsewhere: {reroute['id']}"
+    left = reroute["left"]
+    words = (
+        f"{count_of(left, 'order')} {is_or_are(left)} to be served from elsewhere: {reroute['id']}"
+    )
     return [Text(words, "bold"), Text(f"Watch it: oms reroute watch {reroute['id']}")]
 
 
 def reroute_view(told: Json) -> RenderableType:
     """Show how far a reroute is, by outcome, and what failed first."""
     left = "" if told["left"] is None else f", {told['left']} left"
-    head = Text(f"{told['id']} is {told['status']}: {told['done']} orders done{left}", "bold")
+    head = Text(
+        f"{told['id']} is {told['status']}: {count_of(told['done'], 'order')} done{left}", "bold"
+    )
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")

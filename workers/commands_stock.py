@@ -15,6 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from oms.words import count_of
 from workers.api_client import ApiClient, ApiRefused
 from workers.asking import REFUSED, ApiKey, ApiUrl, AsJson, ask_api, leave
 from workers.demo.board import loading
@@ -168,7 +169,7 @@ async def _write_results(api: ApiClient, id: str, read: StockFile, path: Path) -
 
 def errors_view(file: Path, errors: list[LineError]) -> RenderableType:
     """Show everything that is wrong with a file, line by line."""
-    words = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+    words = count_of(len(errors), "error")
     text = Text.assemble((f"{file} was refused: {words}, nothing was changed.", "bold red"))
     for error in errors:
         where = f"line {error.line}" + (f", {error.field}" if error.field else "")
@@ -196,8 +197,8 @@ def import_view(done: Json, *, dry_run: bool) -> RenderableType:
 
 def _headline(done: Json, dry_run: bool) -> str:
     if dry_run:
-        return f"{done['rows']} rows ({done['kind']}) would do this"
-    return f"{done['rows']} rows ({done['kind']}) are in the books, as {done['id']}"
+        return f"{count_of(done['rows'], 'row')} ({done['kind']}) would do this"
+    return f"{count_of(done['rows'], 'row')} ({done['kind']}) in the books, as {done['id']}"
 
 
 def _before(done: Json) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from oms.fields import Flaw
+from oms.words import count_of
 from workers.api_client import ApiClient, ApiRefused
 from workers.asking import leave
 from workers.document_files import DocumentFile, FileError
@@ -119,7 +120,7 @@ def say(as_json: bool, found: Any, words: str) -> None:
 def errors_view(file: Path, errors: Sequence[FileError]) -> Text:
     """Show everything that is wrong with a file, each as `file:line:column pointer words`."""
     text = _located(file, errors, "")
-    words = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+    words = count_of(len(errors), "error")
     return text.append(f"{words}, nothing was changed.", "bold red")
 
 

@@ -40,6 +40,7 @@ from adapters.db.running_low import tell_running_low
 from adapters.metrics import count_events
 from oms.agenda import Agenda
 from oms.numbers import order_workflow_id
+from oms.words import count_of
 from workflows.messages import RerouteRef, ReturnRef
 from workflows.starting import StartOrder, start_order, start_reroute, start_return
 
@@ -236,7 +237,8 @@ class Relay:
             await start_return(
                 self._client,
                 ref,
-                words=f"{each.kind.capitalize()} {each.id}: {each.units} units, {each.via}",
+                words=f"{each.kind.capitalize()} {each.id}: {count_of(each.units, 'unit')},"
+                f" {each.via}",
                 task_queue=self._common["task_queue"],
             )
             await mark_return_started(self._engine, each, datetime.now(UTC))

@@ -21,6 +21,7 @@ from matplotlib.path import Path as Curve
 from oms.comparison import Column
 from oms.locations import Location, Locations
 from oms.past import PastOrder
+from oms.words import count_of
 
 MOST_NAMED = 6
 """So many places have a colour of their own; the rest share one."""
@@ -158,7 +159,9 @@ def _draw(
     panel.set_yticks([])
     more = f", {parcels.elsewhere:,} elsewhere" if parcels.elsewhere else ""
     panel.set_title(column.name, fontweight="bold")
-    panel.set_xlabel(f"{parcels.told:,} parcels from {len(parcels.by_place)} places{more}")
+    panel.set_xlabel(
+        f"{count_of(parcels.told, 'parcel')} from {count_of(len(parcels.by_place), 'place')}{more}"
+    )
 
 
 def _mainly(parcels: _Parcels, step: float) -> dict[str, set[_Point]]:

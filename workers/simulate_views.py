@@ -9,6 +9,7 @@ from rich.text import Text
 
 from oms.comparison import MOST_PLACES, Change, Comparison, Costs, Load, Measured, Served
 from oms.money import format_money
+from oms.words import count_of
 
 MOST_CHANGES = 10
 MOST_PICKS = 6
@@ -185,7 +186,7 @@ def _changes(found: Comparison) -> list[RenderableType]:
     count, of = len(found.changed), found.measured[0].orders
     if not count:
         return [Text(f"\nNo order changes, of {of:,}.", "bold green")]
-    title = f"\n{count:,} of {of:,} orders change"
+    title = f"\n{count:,} of {count_of(of, 'order')} change"
     if count > MOST_CHANGES:
         title += f"; the first {MOST_CHANGES}, `--orders-out` has all"
     table = _table(title, found.measured)
@@ -222,5 +223,7 @@ def _notes(found: Comparison, left_out: Mapping[str, int], decided_by: Mapping[s
         notes.append(f"Decided then by: {sets}.")
     if left_out:
         reasons = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
-        notes.append(f"{sum(left_out.values())} orders were left out: {reasons}.")
+        count = sum(left_out.values())
+        were = "was" if count == 1 else "were"
+        notes.append(f"{count_of(count, 'order')} {were} left out: {reasons}.")
     return "\n".join(notes)

@@ -25,6 +25,7 @@ from oms.numbers import (
     return_workflow_id,
 )
 from oms.ports import Message
+from oms.words import count_of
 from workflows.fulfillment import FulfillmentWorkflow
 from workflows.messages import FulfillmentRef, OrderRef, Placed, RerouteRef, ReturnRef
 from workflows.order import OrderWorkflow
@@ -81,7 +82,7 @@ def _search_attributes(order: StartOrder) -> TypedSearchAttributes:
 
 def _summary(order: StartOrder) -> str:
     total = format_money(order.total_minor, order.currency)
-    return f"Order {order.number}: {order.units} units, {total}, from {order.channel}"
+    return f"Order {order.number}: {count_of(order.units, 'unit')}, {total}, from {order.channel}"
 
 
 def _details(order: StartOrder) -> str:

@@ -18,6 +18,7 @@ from oms.cancelling import CancelPlan, Refusal, plan_cancel
 from oms.fulfillment import FulfillmentOrder
 from oms.orders import Allocation
 from oms.policy import Policy
+from oms.words import count_of
 
 # --- cancel ---------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ async def ask_to_stop(
     )
     unit.tell(
         "fulfillment_order.cancellation_requested",
-        f"{each.location} is asked to stop {sum(lines.values())} units: {reason}",
+        f"{each.location} is asked to stop {count_of(sum(lines.values()), 'unit')}: {reason}",
         fulfillment_order=each.id,
         lines=lines,
     )

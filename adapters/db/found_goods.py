@@ -26,6 +26,7 @@ from oms.orders import Order
 from oms.return_policy import ReturnRule
 from oms.return_terms import Ruled, rule_of, shipping_told, strictest, worth_of
 from oms.returns import Return
+from oms.words import count_of
 
 FoundRow = RowMapping
 UNANNOUNCED = "unannounced"
@@ -285,7 +286,9 @@ async def belongs_to(unit: OrderUnit, id: int, line: int, reason: str) -> Refusa
         return Refusal(code="line_unknown", detail=detail, pointer="/line")
     found = Found(row["quantity"], row["condition"], line, row["sku"] if wrong else None)
     if sort_out(unit.order, [found]).beyond:
-        detail = f"Fewer than {found.quantity} units of line {line} are with the customer."
+        detail = (
+            f"Less than {count_of(found.quantity, 'unit')} of line {line} is with the customer."
+        )
         return Refusal(code="quantity_too_large", detail=detail, pointer="/line")
     await take_in(unit, Goods(row["location"], f"found:{id}", (found,)))
     unit.run(_RESOLVE, id=id, at=unit.at, resolution=resolution, reason=reason)

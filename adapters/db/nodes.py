@@ -22,6 +22,7 @@ from oms.numbers import shipment_id
 from oms.orders import Allocation
 from oms.policy import Policy
 from oms.ports import Message
+from oms.words import count_of
 
 ANSWER_APPLIED_WITHIN = timedelta(seconds=5)
 """How long a deadline gives way to an answer that is stored and not applied yet."""
@@ -120,7 +121,8 @@ async def reject(
         unit.nudge_order("partly rejected")
     unit.tell(
         "fulfillment_order.rejected",
-        f"{each.location} turned down {sum(counts.values())} units: {reason.replace('_', ' ')}",
+        f"{each.location} turned down {count_of(sum(counts.values()), 'unit')}:"
+        f" {reason.replace('_', ' ')}",
         fulfillment_order=each.id,
         reason=reason,
         lines=counts,
@@ -142,7 +144,7 @@ def _too_many(each: FulfillmentOrder, lines: Mapping[int, int]) -> Refusal | Non
         if units > quantities[line]:
             return Refusal(
                 code="quantity_too_large",
-                detail=f"{each.id} asks for {quantities[line]} units of line {line}.",
+                detail=f"{each.id} asks for {count_of(quantities[line], 'unit')} of line {line}.",
                 pointer=f"/lines/{index}/quantity",
             )
     return None
@@ -218,9 +220,10 @@ async def pick(
         return refusal
     for index, (line, units) in enumerate(picked.items()):
         if units > by_line[line].asked:
+            asked = count_of(by_line[line].asked, "unit")
             return Refusal(
                 code="quantity_too_large",
-                detail=f"{each.id} asks for {by_line[line].asked} units of line {line}.",
+                detail=f"{each.id} asks for {asked} of line {line}.",
                 pointer=f"/lines/{index}/picked",
             )
     news = {line: units for line, units in picked.items() if by_line[line].picked is None}
@@ -297,7 +300,7 @@ def _still_asked(line: FulfillmentLine, found: int) -> int:
 def _tell_short(unit: OrderUnit, each: FulfillmentOrder, counts: dict[int, int]) -> None:
     unit.tell(
         "fulfillment_order.short_picked",
-        f"{each.location} found {sum(counts.values())} units too few",
+        f"{each.location} found {count_of(sum(counts.values()), 'unit')} too few",
         fulfillment_order=each.id,
         lines=counts,
     )
@@ -337,7 +340,7 @@ def _check_parcels(each: FulfillmentOrder, parcels: Sequence[Parcel]) -> Refusal
         if units > picked.get(line, 0):
             return Refusal(
                 code="quantity_too_large",
-                detail=f"{picked.get(line, 0)} units of line {line} were picked, not {units}.",
+                detail=f"Of line {line}, {picked.get(line, 0)} picked, not {units}.",
                 pointer="/parcels",
             )
     if packed != picked:

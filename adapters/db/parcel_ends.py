@@ -6,6 +6,7 @@ from adapters.db.unit import OrderUnit
 from oms.fulfillment import Shipment
 from oms.return_money import beyond_claims, was_given_up
 from oms.returns import Return
+from oms.words import count_of, is_or_are
 
 
 def write_delivered(unit: OrderUnit, shipment: Shipment) -> None:
@@ -82,9 +83,10 @@ async def write_off(unit: OrderUnit, shipment: Shipment) -> None:
     counts = {line.line: line.quantity for line in shipment.lines if line.quantity}
     for line, units in counts.items():
         unit.move(line, "shipped", "cancelled", units)
+    total = sum(counts.values())
     unit.tell(
         "order.cancelled",
-        f"{shipment.id} is given up; {sum(counts.values())} units are cancelled",
+        f"{shipment.id} is given up; {count_of(total, 'unit')} {is_or_are(total)} cancelled",
         shipment=shipment.id,
         lines=counts,
     )

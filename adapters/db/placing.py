@@ -30,6 +30,7 @@ from oms.outlook import Outlook
 from oms.placing import HomeDelivery, OrderRequest, StorePickup, TerminalTender
 from oms.policy import Policy
 from oms.sourcing import Missing
+from oms.words import count_of
 
 RACES = 50
 """How often a plan that lost a race is made again before the transaction gives up."""
@@ -166,7 +167,8 @@ def _placed(number: str, request: OrderRequest, at: datetime) -> Statement:
             "n": number,
             "at": at,
             "actor": f"channel:{request.channel}",
-            "summary": f"Order of {units} units for {total} taken from {request.channel}",
+            "summary": f"Order of {count_of(units, 'unit')} for {total}"
+            f" taken from {request.channel}",
             "data": json.dumps({"channel": request.channel, "total_minor": request.total_minor}),
         },
     )
@@ -245,10 +247,14 @@ async def _write_reservations(unit: OrderUnit, chosen: Chosen, policy: Policy) -
         unit.move(pick.line, "unplanned", "backordered", pick.quantity)
     places = sorted({pick.location for pick in picks})
     units = sum(pick.quantity for pick in picks)
-    words = f"{units} units reserved at {', '.join(places)}" if picks else "No stock to reserve"
+    words = (
+        f"{count_of(units, 'unit')} reserved at {', '.join(places)}"
+        if picks
+        else "No stock to reserve"
+    )
     backordered = sum(pick.quantity for pick in late)
     if backordered:
-        words += f", {backordered} units backordered"
+        words += f", {count_of(backordered, 'unit')} backordered"
     short, why = told_with(record)
     unit.tell(
         "order.reserved",

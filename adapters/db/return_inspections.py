@@ -9,6 +9,7 @@ from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.return_policy import Condition, Disposition
 from oms.returns import Lot, Return
+from oms.words import count_of
 
 
 class Inspected(NamedTuple):
@@ -53,7 +54,7 @@ async def inspect_goods(
         set_return(unit, back.id, inspect_by=leave_by)
     unit.tell(
         "return.inspected",
-        f"{back.id}: {accepted} units accepted, {refused} refused",
+        f"{back.id}: {count_of(accepted, 'unit')} accepted, {refused} refused",
         **{"return": back.id, "accepted": accepted, "refused": refused},
     )
     return None

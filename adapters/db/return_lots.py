@@ -24,6 +24,7 @@ from oms.cancelling import Refusal
 from oms.restocking import FOR_SALE, LIES_ABOUT, Way, bucket_of, facts_of, kept_off
 from oms.return_policy import Disposition
 from oms.returns import Lot, Return
+from oms.words import count_of
 
 
 class NewWay(NamedTuple):
@@ -57,7 +58,7 @@ async def place_again(
         return Refusal(code="invalid_state", detail=f"Lot {lot.id} is {how}: it stays so.")
     units = lot.quantity if new.units is None else new.units
     if units > lot.quantity:
-        detail = f"Of lot {lot.id}, {lot.quantity} units lie there."
+        detail = f"Lot {lot.id} has {count_of(lot.quantity, 'unit')}."
         return Refusal(code="quantity_too_large", detail=detail, pointer="/quantity")
     found = (await read_found(unit, back, [lot], named=new.sku))[lot.id]
     if new.sku is not None:

@@ -22,6 +22,7 @@ from oms.cancelling import Refusal
 from oms.orders import Order
 from oms.return_policy import Condition
 from oms.returns import Return
+from oms.words import count_of
 
 
 class Arrived(NamedTuple):
@@ -257,7 +258,7 @@ def _write_arrival(
     missing = {e.line: e.quantity for e in counted if e.condition == "missing"}
     unit.tell(
         "return.received",
-        f"{back.id}: {lines.total()} units arrived at {location}"
+        f"{back.id}: {count_of(lines.total(), 'unit')} arrived at {location}"
         + (f", {sum(missing.values())} were missing" if missing else ""),
         **{
             "return": back.id,

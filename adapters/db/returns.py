@@ -19,6 +19,7 @@ from oms.numbers import return_id, return_parcel_id
 from oms.orders import Order
 from oms.return_agenda import given_up_since, has_left, is_unsent
 from oms.returns import Kind, Resolution, Return, Terms
+from oms.words import count_of, is_or_are
 
 _T = TypeVar("_T")
 
@@ -237,11 +238,12 @@ def insert_parcels(
 def _tell_request(unit: OrderUnit, id: str, new: NewReturn) -> None:
     lines = {each.line: each.quantity for each in new.lines}
     units = sum(lines.values())
+    told = count_of(units, "unit")
     unit.tell(
         "return.requested",
-        f"{id}: {units} units are to come back ({new.via.replace('_', ' ')})"
+        f"{id}: {told} {is_or_are(units)} to come back ({new.via.replace('_', ' ')})"
         if new.kind == "return"
-        else f"{id}: {units} units, {new.kind}",
+        else f"{id}: {told}, {new.kind}",
         **{"return": id, "lines": lines, "kind": new.kind, "via": new.via},
     )
     if new.needs_approval is None:

@@ -19,6 +19,7 @@ from oms.orders import Allocation
 from oms.policy import Policy
 from oms.promises import Units
 from oms.sourcing import Decision, Demand, Pick
+from oms.words import count_of, is_or_are
 
 CAUSE: Cause = "route_again"
 
@@ -185,6 +186,7 @@ async def _write(unit: OrderUnit, decision: Decision, picks: Sequence[Pick], fre
     places = ", ".join(sorted({pick.location for pick in picks}))
     short, why = told_with(decision.record)
     words = (
-        f"{units} units are now served from {places} instead of {before}, on today's stock{short}"
+        f"{count_of(units, 'unit')} {is_or_are(units)} now served from {places}"
+        f" instead of {before}, on today's stock{short}"
     )
     unit.tell("order.sourced_again", words, units=units, **why)

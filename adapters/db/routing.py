@@ -26,6 +26,7 @@ from oms.orders import UPFRONT_TENDERS, Allocation, Order, Reservation
 from oms.policy import Policy
 from oms.reasons import Record
 from oms.sourcing import Demand, Pick
+from oms.words import count_of, is_or_are
 
 # --- routing --------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ async def _make_fulfillment_order(
     units = sum(each.quantity for each in allocations)
     unit.tell(
         "order.routed",
-        f"{units} units go to {location} as {id}{by}",
+        f"{count_of(units, 'unit')} {'goes' if units == 1 else 'go'} to {location} as {id}{by}",
         fulfillment_order=id,
         location=location,
         units=units,
@@ -344,7 +345,7 @@ async def _write_moved(
     units = sum(pick.quantity for pick in picks)
     places = ", ".join(sorted({pick.location for pick in picks}))
     short, why = told_with(record)
-    words = f"{units} units are now served from {places}{short}"
+    words = f"{count_of(units, 'unit')} {is_or_are(units)} now served from {places}{short}"
     unit.tell("order.sourced_again", words, units=units, **why)
 
 
@@ -380,7 +381,9 @@ async def _leave(
             {"line": each.line, "sku": each.sku, "location": each.location, "quantity": units}
         )
     await insert_reservations(unit, rows, kind="backorder", expires_at=None)
-    unit.tell("order.backordered", f"{sum(units for _, units in chosen)} units are backordered")
+    total = sum(units for _, units in chosen)
+    words = f"{count_of(total, 'unit')} {is_or_are(total)} backordered"
+    unit.tell("order.backordered", words)
 
 
 def _units_by_line(chosen: Iterable[tuple[Allocation, int]]) -> dict[int, int]:

@@ -23,6 +23,7 @@ from adapters.db.stock import (
 )
 from adapters.db.stock_events import StockEvent, tell
 from oms.transfers import Arrival, Transfer, TransferLine, moved, unexpected
+from oms.words import count_of
 
 _CAUSES = {
     "requested": "transfer_requested",
@@ -195,7 +196,7 @@ async def request_transfer(
         )
         await _write_lines(tx, transfer)
         units = sum(line.quantity for line in transfer.lines)
-        words = f"{units} units asked of {new.origin} for {new.destination}"
+        words = f"{count_of(units, 'unit')} asked of {new.origin} for {new.destination}"
         await write_step(tx, transfer, Step("requested", words, _units(transfer)), actor, at)
         short = await take(
             tx,
@@ -272,7 +273,7 @@ async def write_shipped(
 ) -> Transfer:
     """Book that goods left the origin."""
     units = _more(before, after, "shipped")
-    words = f"{sum(units.values())} units left {before.origin}"
+    words = f"{count_of(sum(units.values()), 'unit')} left {before.origin}"
     return await _write(tx, before, after, Step("shipped", words, {"units": units}), actor, at)
 
 
@@ -288,7 +289,7 @@ async def write_received(
     """Book what arrived, and tell of units that were not on the road."""
     units, damaged = _more(before, after, "received"), _more(before, after, "damaged")
     beyond = unexpected(before, arrivals)
-    words = f"{sum(units.values())} units arrived at {before.destination}"
+    words = f"{count_of(sum(units.values()), 'unit')} arrived at {before.destination}"
     if damaged:
         words += f", {sum(damaged.values())} damaged"
     if beyond:
@@ -316,7 +317,9 @@ async def write_cancelled(
 ) -> Transfer:
     """Book that what was not sent stays at the origin."""
     units = _more(before, after, "cancelled")
-    words = f"{sum(units.values())} units stay at {before.origin}"
+    total = sum(units.values())
+    stay = "stays" if total == 1 else "stay"
+    words = f"{count_of(total, 'unit')} {stay} at {before.origin}"
     return await _write(tx, before, after, Step("cancelled", words, {"units": units}), actor, at)
 
 
@@ -325,7 +328,7 @@ async def write_closed(
 ) -> Transfer:
     """Book what is lost on the way, and that nothing more is expected."""
     lost, cancelled = _more(before, after, "lost"), _more(before, after, "cancelled")
-    words = f"Closed: {sum(lost.values())} units lost on the way"
+    words = f"Closed: {count_of(sum(lost.values()), 'unit')} lost on the way"
     if cancelled:
         words += f", {sum(cancelled.values())} never sent"
     await tell(

@@ -136,7 +136,7 @@ def test_a_reroute_is_steered(oms: Run, api: PretendApi, word: str) -> None:
 
     assert shown.exit_code == 0
     assert api.last[:2] == ("POST", f"/v1/reroutes/{ID}/{word}")
-    assert "1 orders done, 2 left" in shown.output
+    assert "1 order done, 2 left" in shown.output
 
 
 def test_what_the_api_refuses_is_told(oms: Run, api: PretendApi) -> None:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from oms.words import count_of
 from workers.bench.orders import OrdersBench
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey by marker and line.
@@ -167,11 +168,11 @@ def _curves(axes: Axes, group: Sequence[OrdersBench], way: _Way, curves: Sequenc
 
 
 def _workers(run: OrdersBench) -> str:
-    return "1 worker" if run.workers == 1 else f"{run.workers} workers"
+    return count_of(run.workers, "worker")
 
 
 def _lines(run: OrdersBench) -> str:
-    return "1 line an order" if run.lines == 1 else f"{run.lines} lines an order"
+    return f"{count_of(run.lines, 'line')} an order"
 
 
 def _asleep(run: OrdersBench) -> str:

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from oms.words import count_of
 from workers.demo.returning import Back, how_they_stand
 from workers.demo.runner import Run
 from workers.demo.stages import CLOSED, Entry, Outcome, Stage
@@ -78,7 +79,9 @@ def board_view(
 ) -> RenderableType:
     """Draw how many orders stand where, how fast verdicts come in, and what comes back."""
     standing = Counter(entry.stage for entry in entries)
-    table = Table(title=f"{len(entries)} orders", title_justify="left", show_header=False, box=None)
+    table = Table(
+        title=count_of(len(entries), "order"), title_justify="left", show_header=False, box=None
+    )
     for stage in Stage:
         style = _STYLES[stage] if standing[stage] else "dim"
         width = -(-BAR_WIDTH * standing[stage] // max(1, len(entries)))
@@ -104,7 +107,7 @@ def returns_view(backs: Sequence[Back]) -> RenderableType:
         table.add_row(str(back.id), back.units, how, status, back.refund, Text(back.lies, "dim"))
     told = ", ".join(f"{number} {word}" for word, number in sorted(how_they_stand(backs).items()))
     wrong = [Text(back.wrong, "bold red") for back in backs if back.wrong is not None]
-    return Group(table, Text(f"{len(backs)} returns: {told}", "dim"), *wrong)
+    return Group(table, Text(f"{count_of(len(backs), 'return')}: {told}", "dim"), *wrong)
 
 
 def outcome_view(outcome: Outcome) -> RenderableType:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.text import Text
 
+from oms.words import count_of
 from workers.api_client import ApiClient
 from workers.demo.board import outcome_view, returns_view
 from workers.demo.catalogue import Json
@@ -145,7 +146,7 @@ def _audit_line(violations: Sequence[Any]) -> Text:
     lines = "".join(
         f"\n  {json.dumps(violation, ensure_ascii=False)}" for violation in violations[:20]
     )
-    return Text(f"Audit: {len(violations)} violations.{lines}", "bold red")
+    return Text(f"Audit: {count_of(len(violations), 'violation')}.{lines}", "bold red")
 
 
 def _show_where_to_look(

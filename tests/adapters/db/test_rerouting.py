@@ -211,9 +211,9 @@ async def test_what_nobody_else_has_is_cancelled_or_waits_as_the_order_allows(
 
     assert await shop.leaves(strict) == (
         "cancelled",
-        "2 units are cancelled: nothing else can serve them; 1 units are served from elsewhere",
+        "2 units are cancelled: nothing else can serve them; 1 unit is served from elsewhere",
     )
-    assert await shop.leaves(patient) == ("backordered", "3 units wait in the queue")
+    assert await shop.leaves(patient) == ("backordered", "3 units are waiting in the queue")
 
     assert (await shop.order(strict)).lines[0].cancelled == 2
     assert (await shop.order(patient)).lines[0].backordered == 3
