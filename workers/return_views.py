@@ -43,7 +43,7 @@ def returns_view(returns: Sequence[Json]) -> RenderableType:
 
 def return_view(back: Json) -> RenderableType:
     """Show what a return is now: how far, units, where they lie, money, parcels."""
-    parts: list[RenderableType] = [_heading(back), _lines(back["lines"])]
+    parts: list[RenderableType] = [_heading(back), _lines(back)]
     if back["lots"]:
         parts += [Text("\nWhat arrived", "bold"), _lots(back["lots"])]
     if back["parcels"]:
@@ -61,7 +61,8 @@ def reckoning_view(words: Sequence[str]) -> RenderableType:
 def _heading(back: Json) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("status", status(back["status"]))
-    grid.add_row("kind", f"{back['kind']}, {back['via'].replace('_', ' ')}")
+    via = "nothing is sent back" if back["via"] == "none" else back["via"].replace("_", " ")
+    grid.add_row("kind", f"{back['kind']}, {via}")
     if back["location"]:
         grid.add_row("expected at", back["location"])
     grid.add_row("wanted", back["resolution"])
@@ -81,18 +82,22 @@ def _heading(back: Json) -> RenderableType:
     return Panel(grid, title=f"Return {back['id']}", title_align="left", expand=False)
 
 
-def _lines(lines: Sequence[Json]) -> RenderableType:
+def _lines(back: Json) -> RenderableType:
+    lines, exchanged = back["lines"], back["resolution"] == "exchange"
     used = [name for name in _UNITS if any(line[name] for line in lines)]
+    words = {"quantity": "announced", "settled": "exchanged" if exchanged else "given back"}
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("line", justify="right")
     table.add_column("sku")
+    if exchanged:
+        table.add_column("for")
     table.add_column("reason")
     for name in used:
-        words = {"quantity": "announced", "settled": "given back"}.get(name, name)
-        table.add_column(words, justify="right")
+        table.add_column(words.get(name, name), justify="right")
     for line in lines:
         counts = (str(line[name] or "") for name in used)
-        table.add_row(str(line["line"]), line["sku"], line["reason"], *counts)
+        wanted = (line["exchange_sku"] or line["sku"],) if exchanged else ()
+        table.add_row(str(line["line"]), line["sku"], *wanted, line["reason"], *counts)
     return table
 
 

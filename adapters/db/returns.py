@@ -235,6 +235,12 @@ def insert_parcels(
         )
 
 
+_WHY_UNSENT = {
+    "claim": "claimed; nothing is sent back",
+    "undeliverable": "in a parcel that turned round",
+}
+
+
 def _tell_request(unit: OrderUnit, id: str, new: NewReturn) -> None:
     lines = {each.line: each.quantity for each in new.lines}
     units = sum(lines.values())
@@ -243,7 +249,7 @@ def _tell_request(unit: OrderUnit, id: str, new: NewReturn) -> None:
         "return.requested",
         f"{id}: {told} {is_or_are(units)} to come back ({new.via.replace('_', ' ')})"
         if new.kind == "return"
-        else f"{id}: {told}, {new.kind}",
+        else f"{id}: {told} {_WHY_UNSENT[new.kind]}",
         **{"return": id, "lines": lines, "kind": new.kind, "via": new.via},
     )
     if new.needs_approval is None:

@@ -145,10 +145,27 @@ def test_a_return_is_shown_with_what_arrived_where_it_went_and_what_was_paid(oms
     assert json.loads(oms("returns", "show", ID, "--json").output)["return"] == BACK
 
 
+def test_an_exchange_says_what_it_is_for_and_a_claim_that_nothing_is_sent(
+    oms: Run, answers: dict[str, Any]
+) -> None:
+    (line,) = BACK["lines"]
+    answers[f"/v1/returns/{ID}"] = BACK | {
+        "resolution": "exchange", "lines": [line | {"exchange_sku": "CUSHION"}],
+    }  # fmt: skip
+    exchange = oms("returns", "show", ID).output
+    answers[f"/v1/returns/{ID}"] = BACK | {"kind": "claim", "via": "none"}
+    claim = oms("returns", "show", ID).output
+
+    assert "CUSHION" in exchange
+    assert "exchanged" in exchange
+    assert "claim, nothing is sent back" in claim
+
+
 def test_what_a_return_waits_for_is_said_with_what_may_be_done(oms: Run) -> None:
     shown = oms("returns", "explain", ID).output
 
     assert "The rest to arrive at wh-lyon." in shown
+    assert WHY in shown
     assert "2026-12-12 10:00:00 UTC" in shown
     assert f"POST /v1/returns/{ID}/receive" in shown
 
