@@ -8,15 +8,13 @@ audit compares with ours. A test steers the outside by the simulator's faults, a
 import asyncio
 import contextlib
 import os
-import re
 import socket
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import uvicorn
@@ -25,11 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
-    ActivityInboundInterceptor,
-    ExecuteActivityInput,
-    Interceptor,
     Worker,
 )
 from typing_extensions import override
@@ -44,6 +38,7 @@ from oms.audit import AuditReport
 from oms.policy import Policy
 from simulator.app import create_app as create_simulator
 from simulator.settings import Settings as SimulatorSettings
+from tests.breaking import Break, Faults
 from tests.outside import QUICK, SECRETS, Inbox, Outside
 from tests.returning import PATIENCE, Returning
 from workers.auditing import SimulatorBooks, audit
@@ -62,68 +57,6 @@ POLICY = Policy(
     pickup=timedelta(seconds=60),
     silent=timedelta(seconds=60),
 )
-
-
-_ORDER_NUMBER = re.compile(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]")
-
-
-class Break(NamedTuple):
-    """One of our own activities fails so many times, `before` it begins or `after` its effect.
-
-    `about`: only calls whose argument names this, e.g. `:capture:`.
-    """
-
-    activity: str
-    when: str
-    times: int = 1
-    about: str = ""
-
-
-class Faults(Interceptor):
-    """Breaks our own activities on request: before they begin, or after they took effect."""
-
-    def __init__(self) -> None:
-        self.planned: dict[tuple[str, str], int] = defaultdict(int)
-        self.one_each: list[Break] = []
-        self.of_order: dict[str, Break] = {}
-        self.left: dict[str, int] = {}
-
-    def of(self, order: str) -> Break | None:
-        """The order's own break; an order not seen before takes the next one."""
-        if order not in self.of_order and self.one_each:
-            self.of_order[order] = self.one_each.pop(0)
-            self.left[order] = self.of_order[order].times
-        return self.of_order.get(order)
-
-    @override
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _FaultyActivity(next, self)
-
-
-class _FaultyActivity(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, faults: Faults) -> None:
-        super().__init__(next)
-        self._faults = faults
-
-    @override
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        name, about = input.fn.__name__, str(input.args[0])
-        self._strike(name, "before", about)
-        result = await super().execute_activity(input)
-        self._strike(name, "after", about)
-        return result
-
-    def _strike(self, name: str, when: str, about: str) -> None:
-        if self._faults.planned[(name, when)] > 0:
-            self._faults.planned[(name, when)] -= 1
-            raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
-        number = _ORDER_NUMBER.search(about)
-        mine = self._faults.of(number[0]) if number else None
-        if number is None or mine is None or (mine.activity, mine.when) != (name, when):
-            return
-        if mine.about in about and self._faults.left[number[0]] > 0:
-            self._faults.left[number[0]] -= 1
-            raise ApplicationError(f"{name} broke {when}", type="broken_on_request")
 
 
 class World(Returning):

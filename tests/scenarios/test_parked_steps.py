@@ -12,12 +12,12 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import StartBatchOperationRequest
 from temporalio.client import Client
 
+from tests.breaking import FAST_TRIES
 from tests.world import POLICY, World, a_shop
 
 PRICE = 1999 + 490
 PAID = [("authorize", PRICE), ("capture", PRICE)]
 GIVEN_BACK = [("authorize", PRICE), ("void", PRICE)]
-FAST_TRIES = 4
 A_MOMENT = timedelta(seconds=1)
 
 

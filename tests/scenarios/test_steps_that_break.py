@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from tests.breaking import FAST_TRIES, TROUBLES, Break
 from tests.returning import PATIENCE
-from tests.world import POLICY, Break, World, a_shop
+from tests.world import POLICY, World, a_shop
 
 PRICE = 1999 + 490
 UNTOUCHED = 500
@@ -41,18 +42,6 @@ WHEN_CANCELLED = [
     )
     for when in ("before", "after")
 ]
-FAST_TRIES = 4
-
-# What may befall a call to the outside without anybody saying no.
-TROUBLES = (
-    "error_before",
-    "error_after",
-    "timeout_before",
-    "timeout_after",
-    "drop_connection",
-    "rate_limit",
-    "slow",
-)
 
 
 @pytest.fixture

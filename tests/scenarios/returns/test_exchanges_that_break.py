@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from temporalio.client import Client
 
+from tests.breaking import Break
 from tests.returning import Back
 from tests.scenarios.returns.sending_back import (
     HELD,
@@ -26,7 +27,7 @@ from tests.scenarios.returns.sending_back import (
     time_passes_to,
 )
 from tests.scenarios.working import accepted_work, ships
-from tests.world import Break, World
+from tests.world import World
 
 CHEAPER = 500
 

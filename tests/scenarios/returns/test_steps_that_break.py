@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
 from activities.returns import ReturnActivities, ReturnCarrierActivities
+from tests.breaking import FAST_TRIES, TROUBLES, Break
 from tests.scenarios.returns import test_exchanges_that_break as others
 from tests.scenarios.returns.sending_back import (
     HELD,
@@ -31,18 +32,8 @@ from tests.scenarios.returns.sending_back import (
     shelf,
     time_passes_to,
 )
-from tests.world import Break, World
+from tests.world import World
 
-FAST_TRIES = 4
-TROUBLES = (
-    "error_before",
-    "error_after",
-    "timeout_before",
-    "timeout_after",
-    "drop_connection",
-    "rate_limit",
-    "slow",
-)
 BY_POST = [
     Break(activity, when, about=about)
     for activity, about in (

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from temporalio.client import Client
 
 from tests.returning import Back
+from tests.scenarios.returns.sending_back import time_passes_to
 from tests.scenarios.working import accepted_work, delivers, ships
 from tests.world import World, a_shop
 
@@ -40,14 +40,6 @@ async def turned(world: World, units: int | dict[str, int] = 2) -> tuple[str, st
     await world.until(number, lambda order: bool(order["payment_status"] == "paid"))
     await world.scan(parcel, "returned_to_sender")
     return number, parcel, await coming_back(world, number)
-
-
-async def too_late(world: World, id: str) -> None:
-    """The time in which goods must have arrived passes now, and their process looks."""
-    async with world.engine.begin() as tx:
-        await tx.execute(text("UPDATE returns SET receive_by = now() WHERE id = :id"), {"id": id})
-    run = world.temporal.get_workflow_handle(f"return/{id}")
-    await run.signal("changed", "the test's clock moved")
 
 
 async def shelf(world: World) -> dict[str, Any]:
@@ -109,7 +101,7 @@ async def test_a_parcel_that_never_comes_back_calls_a_person_who_accepts_the_los
     world: World,
 ) -> None:
     number, _, back = await turned(world)
-    await too_late(world, back["id"])
+    await time_passes_to(world, back["id"], "receive_by")
     await world.until_return_parked(back["id"], "overdue:R1")
 
     await world.resolve(number, "overdue:R1", "done_manually")
