@@ -187,12 +187,16 @@ class World(Returning):
         return await self.until(number, lambda order: order["status"] == status, within)
 
     async def until_closed(self, number: str, within: float = PATIENCE) -> dict[str, Any]:
-        """Wait until nothing is waited for any more, and its process has ended."""
+        """Wait until nothing of its own is waited for any more, and its process has ended.
+
+        Its returns may still wait: they outlive it.
+        """
 
         async def over() -> bool:
-            waits = await self.ok("GET", f"/v1/orders/{number}/explain")
+            waits = (await self.ok("GET", f"/v1/orders/{number}/explain"))["data"]
+            own = [each for each in waits if not each["waiting_for"].startswith("R")]
             run = await self.run_of(number).describe()
-            return not waits["data"] and run.status is not WorkflowExecutionStatus.RUNNING
+            return not own and run.status is not WorkflowExecutionStatus.RUNNING
 
         await self.wait(over, within)
         return await self.order(number)
