@@ -348,8 +348,9 @@ def _too_many(order: Order, line: Line, asked: int) -> _No | None:
     gone = line.handed_over - left
     if not gone:
         return "more_than_sent", f"{line.handed_over} of {line.sku} were sent, {asked} are asked."
-    detail = f"{line.handed_over} of {line.sku} were sent, {gone} of them are announced or back"
-    return "more_than_sent", f"{detail}: {left} can be returned, {asked} are asked."
+    sent = f"{line.handed_over} of {line.sku} were sent"
+    rest = f"{left or 'none'} can be returned, {asked} are asked"
+    return "more_than_sent", f"{sent}, {gone} of them are announced, claimed or back: {rest}."
 
 
 def _too_late(order: Order, line: Line, rule: ReturnRule, now: datetime) -> _No | None:

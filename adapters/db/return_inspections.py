@@ -82,7 +82,8 @@ def _choose_lots(
     if back.line(each.line) is None:
         return at_line(at, "line_unknown", f"{back.id} has no line {each.line}.")
     if wanted == each.quantity and fitting:
-        return unfit(back, f"inspected: line {each.line} was decided otherwise")
+        done = f"nothing of line {each.line} is left to decide, and it was decided otherwise"
+        return unfit(back, f"inspected: {done}")
     there = each.quantity - wanted
     return at_line(
         at,

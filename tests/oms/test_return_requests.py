@@ -166,7 +166,7 @@ def test_units_that_are_announced_already_are_not_announced_again() -> None:
         (
             "/lines/0",
             "more_than_sent",
-            "3 of SKU-1 were sent, 2 of them are announced or back:"
+            "3 of SKU-1 were sent, 2 of them are announced, claimed or back:"
             " 1 can be returned, 2 are asked.",
         )
     ]
