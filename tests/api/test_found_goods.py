@@ -8,6 +8,8 @@ import pytest
 
 from tests.api.conftest import Api, key
 from tests.api.orders import a_shop
+from tests.api.test_returns import ask, delivered
+from tests.api.test_returns import found as found_units
 
 LAMP = {"sku": "LAMP-01", "quantity": 1, "condition": "as_new"}
 
@@ -111,6 +113,17 @@ async def test_that_goods_wait_is_told_once_and_once_that_they_no_longer_do(api:
     assert [each["kind"] for each in about] == ["found_goods.waiting", "found_goods.resolved"]
     assert about[0]["data"] == {"found": id, "quantity": 1, "condition": "as_new", "return": None}
     assert about[1]["data"]["resolution"] == "dispose"
+
+
+async def test_what_lay_in_a_parcel_beyond_all_that_was_sent_is_told_to_wait_too(api: Api) -> None:
+    id = (await ask(api, await delivered(api), 2))["id"]
+    for _ in range(2):
+        scanned = await api.node.post(f"/v1/returns/{id}/receive", json=found_units(3))
+        assert scanned.status_code == 200, scanned.text
+
+    told = (await api.operator.get("/v1/stock/events?kind=found_goods.waiting")).json()["data"]
+
+    assert [each["data"]["quantity"] for each in told if each["data"]["return"] == id] == [1]
 
 
 async def test_an_article_nobody_knows_cannot_go_on_a_shelf(api: Api) -> None:
