@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 
 from adapters.db.migrate import upgrade
@@ -41,6 +42,10 @@ from workers.temporal import (
     ensure_search_attributes,
     reachable,
 )
+
+# Properties are judged by what is true, not by how long a busy machine takes.
+settings.register_profile("oms", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("oms")
 
 SERVER = Server(os.environ.get("OMS_TEST_TEMPORAL") or Server.EMBEDDED)
 _TEMPLATE = "template_oms"

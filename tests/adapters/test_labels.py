@@ -96,7 +96,7 @@ def test_the_same_label_is_the_same_bytes() -> None:
     assert as_pdf(a_label()) == as_pdf(a_label())
 
 
-@settings(max_examples=25, deadline=None)  # each draws a page
+@settings(max_examples=25)  # each draws a page
 @given(name=ANY_TEXT, street=ANY_TEXT)
 @example(name="Ada", street="\u200b")  # a sign without a width
 @example(name="Ada", street="\x00")
@@ -106,7 +106,6 @@ def test_no_name_keeps_a_label_from_being_printed(name: str, street: str) -> Non
     assert as_pdf(a_label(recipient)).startswith(b"%PDF")
 
 
-@settings(deadline=None)
 @given(name=ANY_TEXT)
 def test_no_name_is_read_as_a_printers_command(name: str) -> None:
     plain, zpl = as_zpl(a_label()), as_zpl(a_label(ADA.model_copy(update={"name": name})))

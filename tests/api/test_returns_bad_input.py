@@ -444,8 +444,7 @@ async def test_who_read_an_older_version_moves_nothing(things: Things, call: str
 
 @settings(
     max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 async def test_junk_in_a_body_is_refused_and_moves_nothing(

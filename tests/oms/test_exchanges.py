@@ -238,7 +238,7 @@ SHIPS = st.sampled_from(["at_once", "scan", "receipt", "inspection"])
 PRICES = st.one_of(st.none(), st.just(-1), st.integers(0, 900))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.integers(1, 5), st.integers(0, 2000))
 def test_all_that_was_paid_is_given_back_to_the_cent_by_the_tender_that_paid(
     data: st.DataObject, units: int, total: int
@@ -253,7 +253,7 @@ def test_all_that_was_paid_is_given_back_to_the_cent_by_the_tender_that_paid(
         assert each.given_out == each.taken_in, f"{each.number} kept what is not its own"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 5), st.integers(0, 2000), st.integers(0, 60))
 def test_fees_are_all_that_is_kept_and_what_is_refused_is_not_paid(
     data: st.DataObject, units: int, total: int, fee: int

@@ -323,7 +323,7 @@ def _count(
     return collected(at, calendar) if service is None else delivered(at, calendar, service, to)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MOMENTS, calendars(), st.none() | services(), DESTINATIONS)
 def test_nothing_is_promised_for_a_closed_day(
     at: datetime, calendar: Calendar, service: Service | None, to: Destination
@@ -358,7 +358,7 @@ def _is_open(at: datetime, calendar: Calendar) -> bool:
     return any(window is not None and window.opens <= at <= window.closes for window in windows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     MOMENTS,
     st.timedeltas(timedelta(0), timedelta(days=9)),
@@ -377,7 +377,7 @@ def test_who_asks_later_is_never_promised_more(
         assert now.earliest <= then.earliest
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MOMENTS, calendars(), st.none() | services(), DESTINATIONS)
 def test_what_is_released_at_the_last_moment_keeps_its_promise(
     at: datetime, calendar: Calendar, service: Service | None, to: Destination
@@ -406,7 +406,7 @@ def _process_in(zone: str) -> Iterator[None]:
         clock.tzset()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(MOMENTS, calendars(), services(), DESTINATIONS)
 def test_the_time_zone_of_the_process_changes_nothing(
     at: datetime, calendar: Calendar, service: Service, to: Destination

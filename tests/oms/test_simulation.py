@@ -318,7 +318,7 @@ def happenings(draw: st.DrawFn) -> list[Event]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stock=stocks, events=happenings(), rule_set=sets, partial=flags)
 def test_no_unit_is_sold_twice_and_none_is_lost(
     stock: dict[str, dict[str, int]], events: list[Event], rule_set: RuleSet, partial: bool
@@ -350,7 +350,7 @@ def test_no_unit_is_sold_twice_and_none_is_lost(
             assert found.left(sku).sum() == there - sold
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(stock=stocks, events=happenings(), rule_set=sets)
 def test_two_equal_rule_sets_change_no_order_and_the_same_input_gives_the_same_report(
     stock: dict[str, dict[str, int]], events: list[Event], rule_set: RuleSet

@@ -95,7 +95,7 @@ def problems(draw: st.DrawFn) -> Problem:
     )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(asked=problems())
 def test_no_plan_serves_more_or_costs_less(asked: Problem) -> None:
     assert_best(asked)
@@ -110,7 +110,7 @@ def test_each_way_to_a_proof_is_right_alone(way: str, monkeypatch: pytest.Monkey
     if way == "the sifted prices":
         monkeypatch.setattr(question, "_FEW", 2)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(asked=problems())
     def each(asked: Problem) -> None:
         assert_best(asked)
@@ -135,7 +135,7 @@ def assert_best(asked: Problem) -> None:
         assert found.cost == cost
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(asked=problems(), effort=st.integers(0, 50))
 def test_with_hardly_any_effort_the_plan_is_sound_and_the_bound_true(
     asked: Problem, effort: int
@@ -150,7 +150,7 @@ def test_with_hardly_any_effort_the_plan_is_sound_and_the_bound_true(
     assert not found.exact or (found.unserved.sum(), found.cost) == (unserved, cost)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(asked=problems(), items=st.randoms(use_true_random=False))
 def test_the_order_of_the_items_changes_nothing(asked: Problem, items: Random) -> None:
     order = list(range(len(asked.wanted)))

@@ -76,7 +76,7 @@ def _shelves(draw: st.DrawFn) -> tuple[list[Wish], Ints]:
 
 
 @given(_shelves())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_together_no_fewer_units_are_served_and_no_more_is_paid(
     shelves: tuple[list[Wish], Ints],
 ) -> None:

@@ -164,8 +164,7 @@ class Play:
 
 @settings(
     max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STEPS, min_size=8, max_size=16))
 async def test_whatever_is_imported_in_whatever_order_movements_add_up(

@@ -254,7 +254,6 @@ def test_the_books_add_up_wherever_returns_wander(module_database_url: str) -> N
             max_examples=int(WALKS or USUAL_WALKS),
             stateful_step_count=STEPS,
             derandomize=WALKS is None,
-            deadline=None,
             database=None,
             print_blob=False,
             phases=(Phase.explicit, Phase.generate),
