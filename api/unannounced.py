@@ -133,7 +133,7 @@ class FoundGoodsResolution(Wire):
     status_code=201,
     response_model=UnannouncedReceipt,
     responses={200: {"model": UnannouncedReceipt}},
-    openapi_extra=may_answer("not_found", "location_unknown"),
+    openapi_extra=may_answer("not_found", "location_unknown", "reference_reused"),
 )
 async def receive_unannounced(
     who: NodeOrOperator,
@@ -142,7 +142,9 @@ async def receive_unannounced(
     db: Database,
     settings: SettingsOfApi,
 ) -> Response:
-    """Receive goods that nobody announced. The same place and reference again: 200, unchanged.
+    """Receive goods that nobody announced. The same again: 200, unchanged.
+
+    Other contents under the same reference at the same place: `reference_reused`.
 
     What is expected is received for its return; what may come back makes one, inspected before
     anything is paid; the rest waits among the found goods.
@@ -156,6 +158,8 @@ async def receive_unannounced(
         body.location,
         body.reference,
         tuple(Found(e.quantity, e.condition, e.line, e.sku) for e in body.lines),
+        body.order,
+        body.tracking_number,
     )
 
     async def work(_: object) -> Answer:
@@ -174,11 +178,13 @@ async def _take_in(
             new = await books.keep_unknown(tx, goods, at=now, actor=actor)
     else:
 
-        async def take(unit: OrderUnit) -> bool:
+        async def take(unit: OrderUnit) -> Refusal | bool:
             return await books.take_in(unit, goods, back=back, shipment=shipment)
 
         new = await book.change(number, now, take, actor=actor)
-    return answer(await _receipt(db, goods, number), 201 if new else 200)
+    if isinstance(new, Refusal):
+        raise refused(new)
+    return answer(await _receipt(db, goods), 201 if new else 200)
 
 
 async def _whose(
@@ -197,11 +203,11 @@ async def _whose(
     return None, None, None
 
 
-async def _receipt(db: AsyncEngine, goods: Goods, number: str | None) -> UnannouncedReceipt:
+async def _receipt(db: AsyncEngine, goods: Goods) -> UnannouncedReceipt:
     async with db.connect() as tx:
-        taken = await books.taken_in(tx, goods, number)
+        taken = await books.taken_in(tx, goods)
         found = await books.found_goods(tx, taken.found)
-        order = await load_order(tx, number) if number else None
+        order = await load_order(tx, taken.order) if taken.order else None
     return UnannouncedReceipt(
         location=goods.location,
         reference=goods.reference,

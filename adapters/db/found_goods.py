@@ -3,6 +3,8 @@
 A scan is known by its place and reference: the same one again moves nothing.
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,50 +36,72 @@ _NO_RULE = ReturnRule(name=UNANNOUNCED)
 
 
 class Goods(NamedTuple):
-    """What somebody found. `reference`: what the scanner read, which names the scan."""
+    """What somebody found. `reference`: what the scanner read, which names the scan.
+
+    `order`, `tracking_number`: what was said about whose they are, right or wrong.
+    """
 
     location: str
     reference: str
     found: tuple[Found, ...]
+    order: str | None = None
+    tracking_number: str | None = None
 
     @property
     def key(self) -> str:
         """The receipt's key."""
         return f"{UNANNOUNCED}:{self.location}:{self.reference}"
 
+    @property
+    def said(self) -> str:
+        """A digest of all that was said."""
+        return hashlib.sha256(json.dumps(self).encode()).hexdigest()
+
 
 class TakenIn(NamedTuple):
-    """What became of a scan: the returns that received it, and the found goods it left."""
+    """What became of a scan: its order, the returns that received it, the found goods it left."""
 
+    order: str | None
     returns: tuple[str, ...]
     found: tuple[int, ...]
 
-    def __bool__(self) -> bool:
-        """Whether the scan is known."""
-        return bool(self.returns or self.found)
 
-
-_KNOWN = """
-SELECT coalesce(array(SELECT r.id FROM return_receipts p JOIN returns r ON r.id = p.return_id
-        WHERE r.order_number = :number AND p.key = :key ORDER BY r.seq), '{}') AS returns,
-    array(SELECT id FROM found_goods WHERE location = :location AND reference = :reference
-        ORDER BY line) AS found
+_WHAT_BECAME = """
+SELECT s.order_number,
+    array(SELECT r.id FROM return_receipts p JOIN returns r ON r.id = p.return_id
+        WHERE r.order_number = s.order_number AND p.key = :key ORDER BY r.seq) AS returns,
+    array(SELECT id FROM found_goods f
+        WHERE f.location = s.location AND f.reference = s.reference ORDER BY line) AS found
+FROM unannounced_scans s WHERE s.location = :location AND s.reference = :reference
 """
+_REMEMBER = """
+INSERT INTO unannounced_scans (location, reference, said, order_number)
+VALUES (:location, :reference, :said, :number) ON CONFLICT DO NOTHING RETURNING said
+"""
+_SAID = "SELECT said FROM unannounced_scans WHERE location = :location AND reference = :reference"
 
 
-async def taken_in(tx: AsyncConnection, goods: Goods, number: str | None) -> TakenIn:
-    """What became of a scan before; nothing, if it is new."""
-    row = (await tx.execute(text(_KNOWN), _known(goods, number))).one()
-    return TakenIn(tuple(row.returns), tuple(row.found))
+async def taken_in(tx: AsyncConnection, goods: Goods) -> TakenIn:
+    """What became of a scan that was taken in."""
+    values = {"key": goods.key, "location": goods.location, "reference": goods.reference}
+    row = (await tx.execute(text(_WHAT_BECAME), values)).one()
+    return TakenIn(row.order_number, tuple(row.returns), tuple(row.found))
 
 
-def _known(goods: Goods, number: str | None) -> dict[str, Any]:
-    return {
-        "number": number,
-        "key": goods.key,
-        "location": goods.location,
-        "reference": goods.reference,
-    }
+async def _is_new(tx: AsyncConnection, goods: Goods, number: str | None) -> Refusal | bool:
+    """Remember a scan. False if it was said so before; a refusal if otherwise."""
+    values = {"location": goods.location, "reference": goods.reference}
+    told = {**values, "said": goods.said, "number": number}
+    if (await tx.execute(text(_REMEMBER), told)).one_or_none() is not None:
+        return True
+    said = (await tx.execute(text(_SAID), values)).scalar_one()
+    if said in (None, goods.said):
+        return False
+    detail = (
+        f"{goods.reference} was told at {goods.location} with other contents: give each parcel a"
+        " reference of its own, and resolve what was found by /v1/found-goods/{id}/resolve."
+    )
+    return Refusal(code="reference_reused", detail=detail, pointer="/reference")
 
 
 # --- received -------------------------------------------------------------------------------
@@ -85,15 +109,15 @@ def _known(goods: Goods, number: str | None) -> dict[str, Any]:
 
 async def take_in(
     unit: OrderUnit, goods: Goods, *, back: str | None = None, shipment: str | None = None
-) -> bool:
+) -> Refusal | bool:
     """Receive goods of an order that nobody announced. False if the scan was known.
 
     `back`: the return in whose parcel they lay. `shipment`: the parcel of ours they lay in; it
     turned round, whether or not its carrier said so.
     """
-    (known,) = await unit.ask(_KNOWN, **_known(goods, unit.number))
-    if known.returns or known.found:
-        return False
+    new = await _is_new(unit.tx, goods, unit.number)
+    if new is not True:
+        return new
     if shipment is not None:
         back = await _turned(unit, shipment, goods)
     parts = sort_out(unit.order, goods.found, first=back)
@@ -195,10 +219,13 @@ def keep(unit: OrderUnit, goods: Goods, found: Sequence[Found], back: str | None
         unit.run(KEEP_FOUND, **row, at=unit.at, actor=unit.actor)
 
 
-async def keep_unknown(tx: AsyncConnection, goods: Goods, *, at: datetime, actor: str) -> bool:
+async def keep_unknown(
+    tx: AsyncConnection, goods: Goods, *, at: datetime, actor: str
+) -> Refusal | bool:
     """Keep goods of no order we know. False if the scan was known."""
-    if await taken_in(tx, goods, None):
-        return False
+    new = await _is_new(tx, goods, None)
+    if new is not True:
+        return new
     for row in _rows(goods, goods.found, None, None):
         await tx.execute(text(KEEP_FOUND), {**row, "at": at, "actor": actor})
     return True
@@ -290,7 +317,9 @@ async def belongs_to(unit: OrderUnit, id: int, line: int, reason: str) -> Refusa
             f"Less than {count_of(found.quantity, 'unit')} of line {line} is with the customer."
         )
         return Refusal(code="quantity_too_large", detail=detail, pointer="/line")
-    await take_in(unit, Goods(row["location"], f"found:{id}", (found,)))
+    taken = await take_in(unit, Goods(row["location"], f"found:{id}", (found,)))
+    if isinstance(taken, Refusal):
+        return taken
     unit.run(_RESOLVE, id=id, at=unit.at, resolution=resolution, reason=reason)
     return None
 

@@ -58,6 +58,38 @@ async def test_a_scan_under_a_key_is_replayed(api: Api) -> None:
     assert again.json() == first.json()
 
 
+async def test_a_parcel_whose_order_is_known_only_later_is_not_found_twice(api: Api) -> None:
+    number, box = await delivered(api), uuid4().hex
+    first = await tells(api, reference=box)
+
+    alike = await tells(api, reference=box)
+    otherwise = await tells(api, reference=box, order=number)
+
+    assert (first.status_code, alike.status_code) == (201, 200)
+    assert alike.json() == first.json()
+    assert (otherwise.status_code, otherwise.json()["code"]) == (409, "reference_reused")
+    assert otherwise.json()["errors"][0]["pointer"] == "/reference"
+    order = (await api.operator.get(f"/v1/orders/{number}")).json()
+    assert order["lines"][0]["returned"] == 0
+    known = (await api.operator.get("/v1/found-goods?open=true")).json()["data"]
+    assert [each["reference"] for each in known].count(box) == 1
+
+
+async def test_another_parcel_under_the_same_reference_is_not_swallowed(api: Api) -> None:
+    told: dict[str, Any] = {"order": await delivered(api), "reference": uuid4().hex}
+    first = await tells(api, **told)
+
+    other = await tells(api, LAMP | {"condition": "damaged"}, **told)
+    again = await tells(api, **told)
+    elsewhere = await tells(api, client=api.operator, location="store-lyon", **told)
+
+    assert (first.status_code, again.status_code, elsewhere.status_code) == (201, 200, 201)
+    assert again.json()["returns"][0]["lines"] == first.json()["returns"][0]["lines"]
+    assert (other.status_code, other.json()["code"]) == (409, "reference_reused")
+    order = (await api.operator.get(f"/v1/orders/{told['order']}")).json()
+    assert order["lines"][0]["returned"] == 2
+
+
 async def test_the_list_is_paged_newest_first_and_cut_to_ones_places(api: Api) -> None:
     ids = [(await tells(api)).json()["found"][0]["id"] for _ in range(3)]
 

@@ -209,6 +209,22 @@ class ReturnScanRow(SQLModel, table=True):
     heard_at: datetime = Field(sa_column=when(nullable=False))
 
 
+class UnannouncedScanRow(SQLModel, table=True):
+    """A parcel that nobody announced, once by what stands on it at its place.
+
+    `said`: a digest of all that was told of it, so that the same words again are the same parcel,
+    and others are not; null if it was told before digests were kept. `order_number`: whose it was.
+    """
+
+    __tablename__ = "unannounced_scans"
+    location: str = Field(sa_column=Column(TEXT, ForeignKey("locations.id"), primary_key=True))
+    reference: str = Field(sa_column=Column(TEXT, primary_key=True))
+    said: str | None = Field(default=None, sa_column=Column(TEXT))
+    order_number: str | None = Field(
+        default=None, sa_column=Column(TEXT, ForeignKey("orders.number"))
+    )
+
+
 class FoundGoodsRow(SQLModel, table=True):
     """Goods that arrived and belong to nothing we know, until a person says what they are.
 

@@ -24,10 +24,10 @@ async def shop(stockroom: Stockroom) -> Shop:
 async def lies_there(shop: Shop, number: str, *found: Found) -> int:
     """Goods of an order that it cannot have: all it had is back. Gives the last one's id."""
 
-    async def take(unit: OrderUnit) -> bool:
+    async def take(unit: OrderUnit) -> Refusal | bool:
         return await take_in(unit, Goods("lyon", "box 1", found))
 
-    assert await shop.book.change(number, shop.now, take)
+    assert await shop.book.change(number, shop.now, take) is True
     async with shop.stockroom.db.connect() as tx:
         return int((await tx.execute(text("SELECT max(id) FROM found_goods"))).scalar_one())
 

@@ -19,6 +19,7 @@ from adapters.db.unit import OrderUnit, load_orders
 from oms import agenda as due_for
 from oms.agenda import fulfillment_agenda
 from oms.book import DecideFulfillment
+from oms.cancelling import Refusal
 from oms.decisions import Decision
 from oms.found import Found
 from oms.numbers import order_of
@@ -101,13 +102,13 @@ class Walk:
         named = {"line": line.line} if condition == "wrong_item" else {"sku": line.sku}
         found = Found(self.chance.randint(1, 3), condition, **cast(dict[str, Any], named))
         place = self.chance.choice(PLACES)
-        goods = Goods(place, f"box {self.chance.randint(1, 12)}", (found,))
+        goods = Goods(place, f"box {self.chance.randint(1, 40)}", (found,))
         in_return = [{"back": each.id} for each in order.returns if each.kind != "claim"]
         in_ours = [{"shipment": each.id} for each in order.shipments]
         how = self.chance.choice([{}, *in_return, *in_ours])
         self.trail.append(f"{order.number} {goods} {how}")
 
-        async def take(unit: OrderUnit) -> bool:
+        async def take(unit: OrderUnit) -> Refusal | bool:
             return await take_in(unit, goods, **how)
 
         await self.shop.book.change(order.number, self.shop.now, take, actor="node")

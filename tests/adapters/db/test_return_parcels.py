@@ -11,6 +11,7 @@ from adapters.db.found_goods import Goods, take_in
 from adapters.db.unit import OrderUnit
 from oms.agenda import fulfillment_agenda
 from oms.book import DecideFulfillment, DecideReturn
+from oms.cancelling import Refusal
 from oms.decisions import Decision
 from oms.explain import explain
 from oms.found import Found
@@ -357,11 +358,11 @@ async def test_what_was_delivered_says_its_carrier_is_not_paid_back_unseen(shop:
     assert refusal.code == "invalid_state"
     goods = Goods("lyon", "box 1", (Found(1, "as_new"),))
 
-    async def found(unit: OrderUnit) -> bool:
+    async def found(unit: OrderUnit) -> Refusal | bool:
         return await take_in(unit, goods, shipment=f"{number}-S1")
 
-    assert await shop.book.change(number, shop.now, found)
-    assert not await shop.book.change(number, shop.now, found)
+    assert await shop.book.change(number, shop.now, found) is True
+    assert await shop.book.change(number, shop.now, found) is False
     (back,) = [each for each in (await shop.read(number)).returns if each.kind == "return"]
     assert (back.status, back.lines[0].reason) == ("received", "unannounced")
     await books_agree(shop)
@@ -371,10 +372,10 @@ async def test_one_lamp_too_many_in_a_parcel_that_turned_round_is_nobodys(shop: 
     number = await shop.hands_over(("LAMP", 2))
     goods = Goods("lyon", "box 1", (Found(3, "as_new", sku="LAMP"),))
 
-    async def found(unit: OrderUnit) -> bool:
+    async def found(unit: OrderUnit) -> Refusal | bool:
         return await take_in(unit, goods, shipment=f"{number}-S1")
 
-    assert await shop.book.change(number, shop.now, found)
+    assert await shop.book.change(number, shop.now, found) is True
     (back,) = (await shop.read(number)).returns
     await shop.settles(back.id)
     await shop.runs(number)
@@ -395,10 +396,10 @@ async def test_what_was_lost_on_its_way_back_and_turns_up_is_put_away(shop: Shop
     await shop.settles(id)
     goods = Goods("lyon", "box 1", (Found(2, "as_new", sku="LAMP"),))
 
-    async def found(unit: OrderUnit) -> bool:
+    async def found(unit: OrderUnit) -> Refusal | bool:
         return await take_in(unit, goods, shipment=f"{number}-S1")
 
-    assert await shop.book.change(number, shop.now, found)
+    assert await shop.book.change(number, shop.now, found) is True
     await shop.settles(id)
 
     assert (await shop.back(id)).status == "closed"
@@ -415,10 +416,10 @@ async def test_goods_in_a_parcel_that_was_delivered_after_all_are_its_customers(
     for box in ("box 1", "box 2"):
         goods = Goods("lyon", box, (Found(1, "as_new", sku="LAMP"),))
 
-        async def found(unit: OrderUnit, goods: Goods = goods) -> bool:
+        async def found(unit: OrderUnit, goods: Goods = goods) -> Refusal | bool:
             return await take_in(unit, goods, back=id)
 
-        assert await shop.book.change(number, shop.now, found)
+        assert await shop.book.change(number, shop.now, found) is True
 
     assert [each.kind for each in (await shop.read(number)).returns] == [
         "undeliverable",
