@@ -8,15 +8,16 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.db.keeping_found import KEEP_FOUND, found_rows, keep_found
 from adapters.db.parcels import record_scan
 from adapters.db.return_asking import tags_of
 from adapters.db.return_policies import current_policy
-from adapters.db.return_receipts import KEEP_FOUND, Arrived, receive_goods
+from adapters.db.return_receipts import Arrived, receive_goods
 from adapters.db.returns import Announced, NewReturn, change_return
 from adapters.db.returns import request_return as write_return
 from adapters.db.stock import StockChange, apply_changes
@@ -24,7 +25,6 @@ from adapters.db.undeliverable import turn_round
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
 from oms.found import Found, sort_out
-from oms.orders import Order
 from oms.return_policy import ReturnRule
 from oms.return_terms import Ruled, rule_of, shipping_told, strictest, worth_of
 from oms.returns import Return
@@ -128,7 +128,7 @@ async def take_in(
         await unit.again()
         await _receive(unit, id, goods, parts.new)
     about = back or next(iter(parts.expected), None)
-    keep(unit, goods, parts.beyond, about)
+    keep_found(unit, parts.beyond, location=goods.location, reference=goods.reference, back=about)
     return True
 
 
@@ -192,33 +192,6 @@ async def _announce(unit: OrderUnit, location: str, found: Sequence[Found]) -> s
 # --- found ----------------------------------------------------------------------------------
 
 
-def _rows(
-    goods: Goods, found: Sequence[Found], order: Order | None, back: str | None
-) -> list[dict[str, Any]]:
-    rows = []
-    for number, each in enumerate(found, start=1):
-        line = order.line(each.line) if order and each.line else None
-        sold = line if each.condition != "wrong_item" else None  # what it is instead, nobody said
-        rows.append(
-            {
-                "location": goods.location,
-                "reference": goods.reference,
-                "line": number,
-                "sku": each.sku or (sold.sku if sold else None),
-                "quantity": each.quantity,
-                "condition": each.condition,
-                "back": back,
-            }
-        )
-    return rows
-
-
-def keep(unit: OrderUnit, goods: Goods, found: Sequence[Found], back: str | None) -> None:
-    """Keep what is beyond all that was sent until a person says what it is."""
-    for row in _rows(goods, found, unit.order, back):
-        unit.run(KEEP_FOUND, **row, at=unit.at, actor=unit.actor)
-
-
 async def keep_unknown(
     tx: AsyncConnection, goods: Goods, *, at: datetime, actor: str
 ) -> Refusal | bool:
@@ -226,7 +199,7 @@ async def keep_unknown(
     new = await _is_new(tx, goods, None)
     if new is not True:
         return new
-    for row in _rows(goods, goods.found, None, None):
+    for row in found_rows(goods.found, location=goods.location, reference=goods.reference):
         await tx.execute(text(KEEP_FOUND), {**row, "at": at, "actor": actor})
     return True
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from adapters.db.keeping_found import keep_found
 from adapters.db.parcel_ends import prove_delivered, write_off
 from adapters.db.returns import (
     Announced,
@@ -19,6 +20,7 @@ from adapters.db.returns import (
 )
 from adapters.db.unit import OrderUnit
 from oms.cancelling import Refusal
+from oms.found import Found
 from oms.orders import Order
 from oms.return_policy import Condition
 from oms.returns import Return
@@ -57,7 +59,7 @@ async def receive_goods(
     if wrong := _cannot_be(unit.order, back, found):
         return wrong
     counted, nobodys = _counted(unit, back, found)
-    _find_goods(unit, back, nobodys, location, scan)
+    keep_found(unit, nobodys, location=location, reference=scan, back=back.id)
     if not counted:
         return None
     _write_receipt(unit, back, location, found, key)
@@ -85,7 +87,7 @@ def _cannot_be(order: Order, back: Return, found: Sequence[Arrived]) -> Refusal 
 
 def _counted(
     unit: OrderUnit, back: Return, found: Sequence[Arrived]
-) -> tuple[list[Arrived], list[Arrived]]:
+) -> tuple[list[Arrived], list[Found]]:
     """What of it counts, no unit twice; and what is nobody's, as so many were never sent."""
     counted, nobodys = [], []
     for number in sorted({each.line for each in found}):
@@ -108,7 +110,8 @@ def _counted(
             room, turned_up = room - (units - late), turned_up - late
             counted.append(each._replace(quantity=units))
             if not misses and (over := min(left, each.quantity - units)):
-                nobodys.append(each._replace(quantity=over))
+                sku = each.sku if each.condition == "wrong_item" else None
+                nobodys.append(Found(over, each.condition, number, sku))
                 left -= over
     return [each for each in counted if each.quantity], nobodys
 
@@ -151,41 +154,6 @@ def _room(unit: OrderUnit, back: Return, number: int, told: int) -> tuple[int, i
 def _scan(back: Return, key: str) -> str:
     """Name a scan among the found goods: by its return and its key, short enough to be read."""
     return f"{back.id}:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-# They wait for a person from here on, which is told with them: once, like them.
-KEEP_FOUND = """
-WITH kept AS (
-    INSERT INTO found_goods (location, reference, line, sku, quantity, condition, return_id, at,
-        actor)
-    VALUES (:location, :reference, :line, :sku, :quantity, :condition, :back, :at, :actor)
-    ON CONFLICT DO NOTHING RETURNING *
-)
-INSERT INTO stock_events (at, kind, sku, location, data)
-SELECT at, 'found_goods.waiting', sku, location, jsonb_build_object('found', id::text,
-    'quantity', quantity, 'condition', condition, 'return', return_id) FROM kept
-"""
-
-
-def _find_goods(
-    unit: OrderUnit, back: Return, nobodys: Sequence[Arrived], location: str, scan: str
-) -> None:
-    """Keep what is nobody's as it lies there, until a person says what it is."""
-    for number, each in enumerate(nobodys, start=1):
-        line = unit.order.line(each.line)
-        assert line is not None
-        unit.run(
-            KEEP_FOUND,
-            location=location,
-            reference=scan,
-            line=number,
-            sku=each.sku if each.condition == "wrong_item" else line.sku,
-            quantity=each.quantity,
-            condition=each.condition,
-            back=back.id,
-            at=unit.at,
-            actor=unit.actor,
-        )
 
 
 def _write_receipt(
